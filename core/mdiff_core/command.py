@@ -1,0 +1,23 @@
+"""What the commands share: one line and an exit code for every error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from mdiff_core.errors import MdiffError
+
+
+def run_app(app: Callable[[], object]) -> None:
+    """Run a command line; an :class:`MdiffError` becomes one line on stderr and its class's exit code.
+
+    Ctrl-C leaves with 130, as shells expect.
+    """
+    try:
+        app()
+    except MdiffError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

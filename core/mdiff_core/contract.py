@@ -1,0 +1,192 @@
+"""The model contract: the one document that travels from training to the client.
+
+Training writes it into the checkpoint, export checks the network against it and puts it into the ONNX metadata and into
+``parameters`` of ``config.pbtxt`` under :data:`CONTRACT_KEY`, and the client reads it back from the server.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mdiff_core.descriptors import Descriptors
+from mdiff_core.errors import ContractError, UsageError
+from mdiff_core.schedule import NoiseSchedule
+
+CONTRACT_KEY = "mdiff_contract"
+CONTRACT_VERSION = 1
+
+Prediction = Literal["epsilon", "epsilon+variance"]
+PLANES = ("xy", "xz", "yz")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A phase of the material: its label is its place in the contract's list, ``grey`` (0-255) its shade in pictures."""
+
+    name: str
+    grey: int
+
+    def __post_init__(self) -> None:
+        _require(bool(self.name), "a phase needs a name")
+        _require(0 <= self.grey <= 255, f"phase {self.name!r}: grey level {self.grey} is not in 0-255")
+
+
+@dataclass(frozen=True)
+class ScheduleSpec:
+    """How the network was noised in training: ``kind``, number of steps T and, for ``linear``, the first and last β."""
+
+    kind: Literal["linear", "cosine"]
+    timesteps: int
+    beta_first: float = 1e-4
+    beta_last: float = 2e-2
+
+    def __post_init__(self) -> None:
+        _require(self.kind in ("linear", "cosine"), f"noise schedule {self.kind!r} is unknown: use linear or cosine")
+        _require(self.timesteps >= 1, "a noise schedule needs at least one step")
+        _require(0 < self.beta_first <= self.beta_last < 1, "betas must satisfy 0 < first <= last < 1")
+
+    def build(self) -> NoiseSchedule:
+        """The schedule itself."""
+        if self.kind == "cosine":
+            return NoiseSchedule.cosine(self.timesteps)
+        return NoiseSchedule.linear(self.timesteps, self.beta_first, self.beta_last)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the weights come from. ``weights_sha256`` is over the weight file the model was exported from."""
+
+    data: str
+    licence: str
+    command: str
+    git_revision: str
+    weights_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class ModelContract:
+    """What a client must know to sample with a denoiser.
+
+    Attributes:
+        name: the model's name in a repository.
+        image_size: (height, width) of the network's images, pixels.
+        channels: image channels C; values in [-1, 1].
+        phases: the phases the channels encode: two phases share one channel (-1 the first, +1 the second), more are
+            one-hot; empty for grey-level images.
+        schedule: the noise schedule of training.
+        prediction: ``epsilon``, or ``epsilon+variance`` where the network also gives v (Düreth et al. eq. 5).
+        classes: names of the classes a label may take; empty where the network takes no label.
+        null_class: the label that stands for "no class" in classifier-free guidance, or None.
+        planes: the label that serves each plane (``xy``, ``xz``, ``yz``) of an anisotropic material; empty: isotropic.
+        voxel_size: edge of a voxel in ``voxel_unit``.
+        io_dtype: type of ``x`` and ``eps`` on the wire.
+        references: descriptors of the training data for each phase, by name.
+        provenance: data, licence, command, git revision, sha256.
+
+    Raises:
+        ContractError: any field that contradicts another.
+    """
+
+    name: str
+    image_size: tuple[int, int]
+    channels: int
+    phases: tuple[Phase, ...]
+    schedule: ScheduleSpec
+    prediction: Prediction
+    provenance: Provenance
+    references: Mapping[str, Descriptors] = dataclasses.field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    null_class: int | None = None
+    planes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    voxel_size: float = 1.0
+    voxel_unit: str = "voxel"
+    io_dtype: Literal["float32", "float16"] = "float32"
+
+    def __post_init__(self) -> None:
+        _require(bool(self.name), "the model needs a name")
+        _require(len(self.image_size) == 2 and min(self.image_size) >= 1, f"image size {self.image_size} is not (H, W)")
+        expected = {0: self.channels, 2: 1}.get(len(self.phases), len(self.phases))
+        _require(len(self.phases) != 1, "one phase alone is no microstructure: name at least two, or none for grey levels")
+        _require(
+            self.channels == expected and self.channels >= 1,
+            f"{len(self.phases)} phases need {expected} channels, not {self.channels}",
+        )
+        names = [phase.name for phase in self.phases]
+        _require(len(set(names)) == len(names), f"phase names must differ: {names}")
+        _require(self.prediction in ("epsilon", "epsilon+variance"), f"prediction {self.prediction!r} is unknown")
+        labels = len(self.classes) + (self.null_class is not None)
+        _require(
+            self.null_class is None or 0 <= self.null_class <= len(self.classes),
+            f"null class {self.null_class} is not in 0-{len(self.classes)}",
+        )
+        for plane, label in self.planes.items():
+            _require(plane in PLANES, f"plane {plane!r} is unknown: use {', '.join(PLANES)}")
+            _require(0 <= label < labels, f"plane {plane}: label {label} is not one of the {labels} classes")
+        _require(self.voxel_size > 0, f"voxel size {self.voxel_size} is not positive")
+        _require(self.io_dtype in ("float32", "float16"), f"io_dtype {self.io_dtype!r} is neither float32 nor float16")
+        unknown = set(self.references) - set(names or ["grey"])
+        _require(not unknown, f"reference descriptors for unknown phases {sorted(unknown)}")
+
+    def phase_label(self, name: str) -> int:
+        """Label of the phase called ``name``.
+
+        Raises:
+            UsageError: the material has no such phase.
+        """
+        names = [phase.name for phase in self.phases]
+        if name not in names:
+            raise UsageError(f"model {self.name} has no phase {name!r}: it has {', '.join(names) or 'grey levels only'}")
+        return names.index(name)
+
+    def to_json(self) -> str:
+        """The contract as one line of JSON with its version number."""
+        return json.dumps({"version": CONTRACT_VERSION, **dataclasses.asdict(self)}, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelContract:
+        """Read :meth:`to_json`'s text back.
+
+        Raises:
+            ContractError: not JSON, an unknown version, missing or unknown fields, or a field that contradicts another.
+        """
+        try:
+            fields = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ContractError(f"the model contract is not valid JSON ({error}): export the model again") from error
+        if not isinstance(fields, dict):
+            raise ContractError("the model contract is not a JSON object: export the model again")
+        version = fields.pop("version", None)
+        if version != CONTRACT_VERSION:
+            raise ContractError(
+                f"model contract version {version!r} is unknown to this mdiff, which reads version {CONTRACT_VERSION}: "
+                "use the mdiff that exported the model, or export it again"
+            )
+        try:
+            return cls._from_fields(fields)
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise ContractError(f"the model contract is malformed ({error}): export the model again") from error
+
+    @classmethod
+    def _from_fields(cls, fields: dict[str, Any]) -> ModelContract:
+        height, width = fields.pop("image_size")
+        return cls(
+            image_size=(int(height), int(width)),
+            phases=tuple(Phase(**phase) for phase in fields.pop("phases")),
+            schedule=ScheduleSpec(**fields.pop("schedule")),
+            provenance=Provenance(**fields.pop("provenance")),
+            references={
+                name: Descriptors(**{**entry, "s2": tuple(entry["s2"]), "lineal_path": tuple(entry["lineal_path"])})
+                for name, entry in fields.pop("references").items()
+            },
+            classes=tuple(fields.pop("classes")),
+            **fields,
+        )
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ContractError(f"model contract: {message}")

@@ -1,0 +1,1 @@
+"""Training of denoisers on 2D micrographs, in plain torch."""

@@ -1,0 +1,84 @@
+"""Checkpoints: one safetensors file with weights, averaged weights, optimizer moments, and the contract."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mdiff_core import DataError, ModelContract
+from mdiff_training.unet import UNet, UNetConfig
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """State of a training run after ``step`` optimizer steps.
+
+    ``tensors`` has the weights under ``model.``, their moving average under ``ema.`` and the optimizer's moments under
+    ``first.`` and ``second.``. ``losses`` is the mean loss of each hundred steps so far.
+    """
+
+    contract: ModelContract
+    network: UNetConfig
+    step: int
+    losses: tuple[float, ...]
+    tensors: dict[str, Tensor]
+
+    def part(self, name: str) -> dict[str, Tensor]:
+        """The tensors under ``name.``, with that prefix taken off."""
+        prefix = f"{name}."
+        return {key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)}
+
+    def save(self, path: Path) -> None:
+        """Write atomically: a reader sees the old file or the new one."""
+        metadata = {
+            "contract": self.contract.to_json(),
+            "network": json.dumps(dataclasses.asdict(self.network)),
+            "step": str(self.step),
+            "losses": json.dumps(self.losses),
+        }
+        partial = path.with_name(path.name + ".partial")
+        save_file({key: value.detach().contiguous() for key, value in self.tensors.items()}, partial, metadata)
+        os.replace(partial, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Read :meth:`save`'s file.
+
+        Raises:
+            DataError: the file is absent, damaged, or not a checkpoint of mdiff.
+            ContractError: its contract cannot be used.
+        """
+        if not path.is_file():
+            raise DataError(f"{path}: no such checkpoint")
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+            network = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(metadata["network"]).items()}
+            contract, step, losses = metadata["contract"], int(metadata["step"]), json.loads(metadata["losses"])
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise DataError(f"{path}: not a checkpoint of mdiff, or damaged ({error})") from error
+        return cls(ModelContract.from_json(contract), UNetConfig(**network), step, tuple(losses), tensors)
+
+    def denoiser(self) -> UNet:
+        """The network with the averaged weights, in evaluation mode."""
+        network = UNet(self.network)
+        network.load_state_dict(self.part("ema"))
+        return network.eval()
+
+    def weights_sha256(self) -> str:
+        """sha256 over names and values of the averaged weights, in the order of their names."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.part("ema").items()):
+            digest.update(name.encode())
+            digest.update(value.to(torch.float32).contiguous().numpy().tobytes())
+        return digest.hexdigest()

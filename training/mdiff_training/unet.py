@@ -1,0 +1,229 @@
+"""The denoiser: a U-Net over 2D images with time and class embedding.
+
+The layout follows Nichol & Dhariwal 2021 (residual blocks with scale-and-shift normalization, attention at chosen
+levels, a skip from every block), which is also what Düreth et al. 2023 train. A pixel-unshuffle stem lets a compact
+network see the whole image at a fraction of the arithmetic.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mdiff_core import UsageError
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Shape of the network.
+
+    Attributes:
+        channels: image channels C.
+        base_channels: width of the finest level.
+        multipliers: width of each level over ``base_channels``; each level halves the image.
+        blocks: residual blocks a level (one more on the way up).
+        attention: for each level, whether its blocks are followed by self-attention.
+        head_channels: channels of one attention head.
+        norm_groups: groups of the group normalization.
+        pixel_unshuffle: stem factor; 1 is a plain stem.
+        labels: number of labels of the class embedding, the null class included; 0: the network takes no label.
+        learned_variance: also predict v, the variance interpolation (Düreth et al. eq. 5).
+        dropout: probability inside the residual blocks.
+
+    Raises:
+        UsageError: lists of different length, or widths that the groups or heads do not divide.
+    """
+
+    channels: int = 1
+    base_channels: int = 32
+    multipliers: tuple[int, ...] = (1, 2, 3)
+    blocks: int = 1
+    attention: tuple[bool, ...] = (False, False, True)
+    head_channels: int = 32
+    norm_groups: int = 8
+    pixel_unshuffle: int = 2
+    labels: int = 0
+    learned_variance: bool = False
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if len(self.attention) != len(self.multipliers):
+            raise UsageError(f"attention names {len(self.attention)} levels, multipliers {len(self.multipliers)}")
+        for multiplier, attends in zip(self.multipliers, self.attention, strict=True):
+            width = multiplier * self.base_channels
+            if width % self.norm_groups:
+                raise UsageError(f"{width} channels do not split into {self.norm_groups} normalization groups")
+            if attends and width % self.head_channels:
+                raise UsageError(f"{width} channels do not split into heads of {self.head_channels}")
+
+    @property
+    def stride(self) -> int:
+        """Image sizes must be multiples of this."""
+        return int(self.pixel_unshuffle * 2 ** (len(self.multipliers) - 1))
+
+
+def timestep_embedding(t: Tensor, width: int) -> Tensor:
+    """Sinusoidal embedding [B, width] of integer steps [B] (Vaswani et al. 2017), cosines first."""
+    half = width // 2
+    frequencies = torch.exp(-math.log(10_000) / half * torch.arange(half, dtype=torch.float32, device=t.device))
+    angles = t.to(torch.float32)[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions; the embedding scales and shifts the second normalization."""
+
+    def __init__(self, inputs: int, outputs: int, embedding: int, config: UNetConfig) -> None:
+        super().__init__()
+        self.norm_in = nn.GroupNorm(config.norm_groups, inputs)
+        self.conv_in = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.embedding = nn.Linear(embedding, 2 * outputs)
+        self.norm_out = nn.GroupNorm(config.norm_groups, outputs)
+        self.dropout = nn.Dropout(config.dropout)
+        self.conv_out = _zeroed(nn.Conv2d(outputs, outputs, 3, padding=1))
+        self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h = self.conv_in(functional.silu(self.norm_in(x)))
+        scale, shift = self.embedding(functional.silu(embedding))[:, :, None, None].chunk(2, dim=1)
+        h = functional.silu(self.norm_out(h) * (1 + scale) + shift)
+        result: Tensor = self.skip(x) + self.conv_out(self.dropout(h))
+        return result
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention over all pixels, added to its input."""
+
+    def __init__(self, width: int, config: UNetConfig) -> None:
+        super().__init__()
+        self.heads = width // config.head_channels
+        self.norm = nn.GroupNorm(config.norm_groups, width)
+        self.qkv = nn.Conv2d(width, 3 * width, 1)
+        self.project = _zeroed(nn.Conv2d(width, width, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        _, width, height, length = x.shape
+        q, k, v = self.qkv(self.norm(x)).reshape(-1, 3, self.heads, width // self.heads, height * length).unbind(1)
+        h = functional.scaled_dot_product_attention(q.mT, k.mT, v.mT).mT
+        result: Tensor = x + self.project(h.reshape(-1, width, height, length))
+        return result
+
+
+class Stage(nn.Module):
+    """One residual block and, where the level attends, self-attention."""
+
+    def __init__(self, inputs: int, outputs: int, embedding: int, attends: bool, config: UNetConfig) -> None:
+        super().__init__()
+        self.block = ResidualBlock(inputs, outputs, embedding, config)
+        self.attention = SelfAttention(outputs, config) if attends else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        result: Tensor = self.attention(self.block(x, embedding))
+        return result
+
+
+class Upsample(nn.Module):
+    """Nearest-neighbour doubling and a convolution."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.conv(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return result
+
+
+class UNet(nn.Module):
+    """ε_θ(x_t, t[, label]), and v where the variance is learned."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = [multiplier * config.base_channels for multiplier in config.multipliers]
+        embedding = 4 * config.base_channels
+        self.time = nn.Sequential(nn.Linear(config.base_channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+        self.label = nn.Embedding(config.labels, embedding) if config.labels else None
+        pixels = config.pixel_unshuffle**2
+        self.stem = nn.Conv2d(config.channels * pixels, widths[0], 3, padding=1)
+
+        width, skips = widths[0], [widths[0]]
+        self.down = nn.ModuleList()
+        for level, outputs in enumerate(widths):
+            stages = nn.ModuleList()
+            for _ in range(config.blocks):
+                stages.append(Stage(width, outputs, embedding, config.attention[level], config))
+                width = outputs
+                skips.append(width)
+            last = level == len(widths) - 1
+            shrink = nn.Identity() if last else nn.Conv2d(width, width, 3, stride=2, padding=1)
+            if not last:
+                skips.append(width)
+            self.down.append(nn.ModuleDict({"stages": stages, "shrink": shrink}))
+
+        self.middle_in = Stage(width, width, embedding, config.attention[-1], config)
+        self.middle_out = Stage(width, width, embedding, False, config)
+
+        self.up = nn.ModuleList()
+        for level, outputs in reversed(list(enumerate(widths))):
+            stages = nn.ModuleList()
+            for _ in range(config.blocks + 1):
+                stages.append(Stage(width + skips.pop(), outputs, embedding, config.attention[level], config))
+                width = outputs
+            self.up.append(nn.ModuleDict({"stages": stages, "grow": Upsample(width) if level else nn.Identity()}))
+
+        self.norm = nn.GroupNorm(config.norm_groups, width)
+        self.head = _zeroed(nn.Conv2d(width, config.channels * (2 if config.learned_variance else 1) * pixels, 3, padding=1))
+
+    def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Predict the noise.
+
+        Args:
+            x: noisy images [B, C, H, W], H and W multiples of ``config.stride``.
+            t: steps [B], int64, counted from 0.
+            label: labels [B], int64, where the network has classes.
+
+        Returns:
+            ``eps`` [B, C, H, W], and ``v`` of the same shape, unscaled in [0, 1] where the network has learned to
+            interpolate, or None.
+        """
+        embedding = self.time(timestep_embedding(t, self.config.base_channels))
+        if self.label is not None:
+            embedding = embedding + self.label(label)
+        h = self.stem(functional.pixel_unshuffle(x, self.config.pixel_unshuffle))
+        skips = [h]
+        for level in self.down:
+            for stage in _children(level, "stages"):
+                h = stage(h, embedding)
+                skips.append(h)
+            if not isinstance(level["shrink"], nn.Identity):  # type: ignore[index]
+                h = level["shrink"](h)  # type: ignore[index]
+                skips.append(h)
+        h = self.middle_out(self.middle_in(h, embedding), embedding)
+        for level in self.up:
+            for stage in _children(level, "stages"):
+                h = stage(torch.cat([h, skips.pop()], dim=1), embedding)
+            h = level["grow"](h)  # type: ignore[index]
+        h = functional.pixel_shuffle(self.head(functional.silu(self.norm(h))), self.config.pixel_unshuffle)
+        if not self.config.learned_variance:
+            return h, None
+        eps, v = h.chunk(2, dim=1)
+        return eps, (v + 1) / 2
+
+
+def _children(level: nn.Module, name: str) -> Sequence[nn.Module]:
+    stages: Sequence[nn.Module] = level[name]  # type: ignore[index]
+    return stages
+
+
+def _zeroed(module: nn.Conv2d) -> nn.Conv2d:
+    """Start a residual branch as the identity (Ho et al. 2020, appendix B)."""
+    nn.init.zeros_(module.weight)
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
+    return module
