@@ -1,0 +1,1 @@
+"""The light client: denoisers, the sampler loop, volumes."""

@@ -25,7 +25,7 @@ PLANES = ("xy", "xz", "yz")
 
 @dataclass(frozen=True)
 class Phase:
-    """A phase of the material: its label is its place in the contract's list, ``grey`` (0-255) its shade in pictures."""
+    """A phase of the material; its label is its place in the contract's list, ``grey`` its shade in pictures."""
 
     name: str
     grey: int
@@ -110,7 +110,9 @@ class ModelContract:
         _require(bool(self.name), "the model needs a name")
         _require(len(self.image_size) == 2 and min(self.image_size) >= 1, f"image size {self.image_size} is not (H, W)")
         expected = {0: self.channels, 2: 1}.get(len(self.phases), len(self.phases))
-        _require(len(self.phases) != 1, "one phase alone is no microstructure: name at least two, or none for grey levels")
+        _require(
+            len(self.phases) != 1, "one phase alone is no microstructure: name two or more, or none for grey levels"
+        )
         _require(
             self.channels == expected and self.channels >= 1,
             f"{len(self.phases)} phases need {expected} channels, not {self.channels}",
@@ -139,7 +141,9 @@ class ModelContract:
         """
         names = [phase.name for phase in self.phases]
         if name not in names:
-            raise UsageError(f"model {self.name} has no phase {name!r}: it has {', '.join(names) or 'grey levels only'}")
+            raise UsageError(
+                f"model {self.name} has no phase {name!r}: it has {', '.join(names) or 'grey levels only'}"
+            )
         return names.index(name)
 
     def to_json(self) -> str:

@@ -130,7 +130,7 @@ class Descriptors:
 
 def _leading(indicator: Indicator, axis: int, max_lag: int) -> Indicator:
     if indicator.dtype != np.bool_:
-        raise DataError(f"descriptors take a boolean array, not {indicator.dtype}: compare the labels with a phase first")
+        raise DataError(f"descriptors take a boolean array, not {indicator.dtype}: compare the labels with a phase")
     if not -indicator.ndim <= axis < indicator.ndim:
         raise DataError(f"axis {axis} does not exist in an array of {indicator.ndim} dimensions")
     if not 0 <= max_lag < indicator.shape[axis]:

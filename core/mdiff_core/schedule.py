@@ -16,6 +16,7 @@ import numpy.typing as npt
 from mdiff_core.errors import UsageError
 
 Floats = npt.NDArray[np.float64]
+Array = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ class NoiseSchedule:
     @cached_property
     def alpha_bar(self) -> Floats:
         """ᾱ_t = Π α_s [T] (Micro3Diff eqs. 18-19; Düreth et al. eq. 6)."""
-        return np.cumprod(1 - self.beta)
+        product: Floats = np.cumprod(1 - self.beta, dtype=np.float64)
+        return product
 
     @cached_property
     def alpha_bar_previous(self) -> Floats:
@@ -81,32 +83,33 @@ class NoiseSchedule:
     @cached_property
     def posterior_variance(self) -> Floats:
         """β̃_t [T], the variance of q(x_{t-1} | x_t, x_0) (Düreth et al. eq. 7)."""
-        return (1 - self.alpha_bar_previous) / (1 - self.alpha_bar) * self.beta
+        variance: Floats = (1 - self.alpha_bar_previous) / (1 - self.alpha_bar) * self.beta
+        return variance
 
     @cached_property
     def log_posterior_variance(self) -> Floats:
         """log β̃_t [T]; the first, −∞ by eq. 7, is clipped to the second (Nichol & Dhariwal 2021)."""
         variance = self.posterior_variance
-        return np.log(np.concatenate([variance[1:2] if len(self) > 1 else self.beta[:1], variance[1:]]))
+        clipped: Floats = np.concatenate([variance[1:2] if len(self) > 1 else self.beta[:1], variance[1:]])
+        return np.log(clipped)
 
-    def posterior_mean(
-        self, x_t: npt.NDArray[np.floating], eps: npt.NDArray[np.floating], t: int
-    ) -> npt.NDArray[np.floating]:
+    def posterior_mean(self, x_t: Array, eps: Array, t: int) -> Array:
         """Mean of p(x_{t-1} | x_t) from the predicted noise (Düreth et al. eq. 4; Micro3Diff eq. 17)."""
         beta, alpha_bar = self.beta[t].item(), self.alpha_bar[t].item()
-        return (x_t - beta / (1 - alpha_bar) ** 0.5 * eps) / (1 - beta) ** 0.5
+        mean: Array = (x_t - beta / (1 - alpha_bar) ** 0.5 * eps) / (1 - beta) ** 0.5
+        return mean
 
-    def learned_variance(self, v: npt.NDArray[np.floating], t: int) -> npt.NDArray[np.floating]:
+    def learned_variance(self, v: Array, t: int) -> Array:
         """Σ = exp(v log β_t + (1 − v) log β̃_t) for the interpolation v in [0, 1] (Düreth et al. eq. 5)."""
         log_beta, log_posterior = np.log(self.beta[t]).item(), self.log_posterior_variance[t].item()
-        return np.exp(v * log_beta + (1 - v) * log_posterior)
+        variance: Array = np.exp(v * log_beta + (1 - v) * log_posterior)
+        return variance
 
-    def predicted_x0(
-        self, x_t: npt.NDArray[np.floating], eps: npt.NDArray[np.floating], t: int
-    ) -> npt.NDArray[np.floating]:
+    def predicted_x0(self, x_t: Array, eps: Array, t: int) -> Array:
         """x̂_0 = (x_t − √(1−ᾱ_t) ε) / √ᾱ_t, the inverse of the closed-form forward step."""
         alpha_bar = self.alpha_bar[t].item()
-        return (x_t - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5
+        x0: Array = (x_t - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5
+        return x0
 
     def nearest(self, sigma: float) -> int:
         """The step whose noise-to-signal ratio is nearest to ``sigma`` on a log scale."""
@@ -122,7 +125,7 @@ class NoiseSchedule:
         """
         if isinstance(timesteps, int):
             if not 1 <= timesteps <= len(self):
-                raise UsageError(f"cannot take {timesteps} steps of a schedule of {len(self)}: ask for 1 to {len(self)}")
+                raise UsageError(f"cannot take {timesteps} steps of {len(self)}: ask for 1 to {len(self)}")
             chosen = np.linspace(len(self) - 1, 0, timesteps).round().astype(int)[::-1]
         else:
             chosen = np.asarray(timesteps, dtype=int)

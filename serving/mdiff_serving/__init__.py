@@ -1,0 +1,1 @@
+"""The bundled model repository, and a launcher for a real tritonserver."""

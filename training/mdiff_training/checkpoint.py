@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -47,7 +47,7 @@ class Checkpoint:
         }
         partial = path.with_name(path.name + ".partial")
         save_file({key: value.detach().contiguous() for key, value in self.tensors.items()}, partial, metadata)
-        os.replace(partial, path)
+        partial.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
@@ -63,7 +63,9 @@ class Checkpoint:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
-            network = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(metadata["network"]).items()}
+            network: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(metadata["network"]).items()
+            }
             contract, step, losses = metadata["contract"], int(metadata["step"]), json.loads(metadata["losses"])
         except (SafetensorError, KeyError, ValueError) as error:
             raise DataError(f"{path}: not a checkpoint of mdiff, or damaged ({error})") from error

@@ -14,7 +14,10 @@ from mdiff_core import UsageError
 from mdiff_core.command import run_app
 
 app = typer.Typer(
-    help="Train a denoiser on 2D micrographs.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    help="Train a denoiser on 2D micrographs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
 
 

@@ -51,7 +51,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         if any(size % self.model.stride for size in self.training.image_size):
-            raise UsageError(f"image size {self.training.image_size} is not a multiple of the network's {self.model.stride}")
+            raise UsageError(f"image size {self.training.image_size} must be a multiple of {self.model.stride}")
 
 
 def presets() -> list[str]:

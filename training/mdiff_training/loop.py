@@ -40,7 +40,9 @@ def train(
     """
     plan = config.training
     if config.model.learned_variance or config.model.labels:
-        raise UsageError("L_simple trains neither a learned variance nor classes: set model.learned_variance and labels off")
+        raise UsageError(
+            "L_simple trains neither a learned variance nor classes: leave model.learned_variance and labels off"
+        )
     if path.exists() and not resume:
         raise UsageError(f"{path} exists: continue it with --resume, or choose another name")
 
@@ -48,7 +50,8 @@ def train(
     network = UNet(config.model).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = {name: value.detach().clone() for name, value in network.state_dict().items()}
     optimizer = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
-    start, losses = 0, []
+    start = 0
+    losses: list[float] = []
     if resume and path.exists():
         start, losses = _restore(Checkpoint.load(path), network, averaged, optimizer)
     alpha_bar = torch.from_numpy(contract.schedule.build().alpha_bar).to(torch.float32)
@@ -100,9 +103,7 @@ def learning_rate_factor(step: int, warmup_steps: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
 
 
-def _tensors(
-    network: UNet, averaged: dict[str, torch.Tensor], optimizer: torch.optim.AdamW
-) -> dict[str, torch.Tensor]:
+def _tensors(network: UNet, averaged: dict[str, torch.Tensor], optimizer: torch.optim.AdamW) -> dict[str, torch.Tensor]:
     tensors = {f"model.{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"ema.{name}": value for name, value in averaged.items()}
     for name, parameter in network.named_parameters():

@@ -39,7 +39,9 @@ class Slices:
         return torch.stack(tiles)[:, None]
 
 
-def slices_of_phases(indicator: npt.NDArray[np.bool_], axis: int, tile: tuple[int, int], names: tuple[str, str]) -> Slices:
+def slices_of_phases(
+    indicator: npt.NDArray[np.bool_], axis: int, tile: tuple[int, int], names: tuple[str, str]
+) -> Slices:
     """Slices along ``axis`` of a two-phase volume, or the one image, with -1 for False and +1 for True.
 
     Raises:
@@ -61,7 +63,7 @@ def slices_of_grey_levels(array: npt.NDArray[np.generic], axis: int, tile: tuple
     """
     values = array.astype(np.float32)
     if array.dtype.kind in "iu":
-        limits = np.iinfo(array.dtype)
+        limits = np.iinfo(array.dtype)  # type: ignore[type-var]
         low, high = float(limits.min), float(limits.max)
     else:
         low, high = float(values.min()), float(values.max())

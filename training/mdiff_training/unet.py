@@ -89,6 +89,7 @@ class ResidualBlock(nn.Module):
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Features [B, inputs, H, W] and embedding [B, E] to [B, outputs, H, W]."""
         h = self.conv_in(functional.silu(self.norm_in(x)))
         scale, shift = self.embedding(functional.silu(embedding))[:, :, None, None].chunk(2, dim=1)
         h = functional.silu(self.norm_out(h) * (1 + scale) + shift)
@@ -107,6 +108,7 @@ class SelfAttention(nn.Module):
         self.project = _zeroed(nn.Conv2d(width, width, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Features [B, width, H, W] to the same shape."""
         _, width, height, length = x.shape
         q, k, v = self.qkv(self.norm(x)).reshape(-1, 3, self.heads, width // self.heads, height * length).unbind(1)
         h = functional.scaled_dot_product_attention(q.mT, k.mT, v.mT).mT
@@ -123,6 +125,7 @@ class Stage(nn.Module):
         self.attention = SelfAttention(outputs, config) if attends else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Features [B, inputs, H, W] and embedding [B, E] to [B, outputs, H, W]."""
         result: Tensor = self.attention(self.block(x, embedding))
         return result
 
@@ -135,6 +138,7 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Features [B, width, H, W] to [B, width, 2H, 2W]."""
         result: Tensor = self.conv(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
         return result
 
@@ -147,7 +151,9 @@ class UNet(nn.Module):
         self.config = config
         widths = [multiplier * config.base_channels for multiplier in config.multipliers]
         embedding = 4 * config.base_channels
-        self.time = nn.Sequential(nn.Linear(config.base_channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+        self.time = nn.Sequential(
+            nn.Linear(config.base_channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
+        )
         self.label = nn.Embedding(config.labels, embedding) if config.labels else None
         pixels = config.pixel_unshuffle**2
         self.stem = nn.Conv2d(config.channels * pixels, widths[0], 3, padding=1)
@@ -178,7 +184,9 @@ class UNet(nn.Module):
             self.up.append(nn.ModuleDict({"stages": stages, "grow": Upsample(width) if level else nn.Identity()}))
 
         self.norm = nn.GroupNorm(config.norm_groups, width)
-        self.head = _zeroed(nn.Conv2d(width, config.channels * (2 if config.learned_variance else 1) * pixels, 3, padding=1))
+        self.head = _zeroed(
+            nn.Conv2d(width, config.channels * (2 if config.learned_variance else 1) * pixels, 3, padding=1)
+        )
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Predict the noise.
