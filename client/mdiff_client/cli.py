@@ -1,0 +1,144 @@
+"""Command ``mdiff-client``."""
+
+from __future__ import annotations
+
+from json import dumps
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mdiff_core.command import run_app
+from mdiff_core.errors import DataError, UsageError
+
+app = typer.Typer(
+    help="Sample 3D microstructure volumes from a 2D denoiser, and look at them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Url = Annotated[str | None, typer.Option(help="gRPC address of a Triton server, host:port; none: the embedded engine.")]
+Repository = Annotated[
+    Path | None, typer.Option(help="Model repository of the embedded engine; none: the bundled one.")
+]
+Timeout = Annotated[float, typer.Option(help="Seconds that one call to the server may take.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+@app.command()
+def info(
+    url: Url = None,
+    repository: Repository = None,
+    model: Annotated[str | None, typer.Option(help="Model; none: every model there is.")] = None,
+    timeout: Timeout = 30.0,
+    json: Json = False,
+) -> None:
+    """Print what a server or a repository offers: the contracts of its models."""
+    from mdiff_client.denoisers.place import Place
+    from mdiff_client.report import contracts_json, contracts_text
+
+    place = Place(url, repository, timeout)
+    contracts = [place.contract(name) for name in ([model] if model else place.models())]
+    typer.echo(contracts_json(contracts) if json else contracts_text(contracts))
+
+
+@app.command()
+def generate3d(
+    out: Annotated[Path, typer.Argument(help="Zarr store to create.")],
+    url: Url = None,
+    repository: Repository = None,
+    model: Annotated[str, typer.Option(help="Model: see mdiff-client info.")] = "spheres64",
+    seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="The same seed gives the same volumes.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="Number of volumes.")] = 1,
+    plan: Annotated[
+        str, typer.Option(help="Sampling plan: calibrated, lagged, or paper (Algorithm 1 of Micro3Diff).")
+    ] = "calibrated",
+    steps: Annotated[int | None, typer.Option(help="Reverse steps, instead of the plan's.")] = None,
+    harmonize: Annotated[int | None, typer.Option(help="Harmonizing passes n_h, instead of the plan's.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="ddpm or ddim, instead of the plan's.")] = None,
+    eta: Annotated[float | None, typer.Option(help="Stochasticity of DDIM, 0 to 1, instead of the plan's.")] = None,
+    grey: Annotated[bool, typer.Option("--grey", help="Store grey levels in [-1, 1] instead of phases.")] = False,
+    timeout: Timeout = 30.0,
+    patience: Annotated[float, typer.Option(help="Seconds to keep trying while the server is unavailable.")] = 60.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
+    json: Json = False,
+) -> None:
+    """Sample volumes and report how near they are to the training data."""
+    from mdiff_client.denoisers.place import Place
+    from mdiff_client.evaluation import evaluate
+    from mdiff_client.generate import generate
+    from mdiff_client.progress import progress
+    from mdiff_client.report import costs, costs_text, evaluation_json, evaluation_text
+    from mdiff_client.sampling import named_plan
+
+    chosen = named_plan(plan, steps=steps, harmonize=harmonize, sampler=sampler, eta=eta)
+    place = Place(url, repository, timeout)
+    if dry_run:
+        cost = costs(place.contract(model), chosen, count, grey=grey)
+        typer.echo(dumps(cost) if json else costs_text(cost))
+        return
+    with place.denoiser(model, patience) as denoiser:
+        evaluations = count * chosen.evaluations(denoiser.contract.schedule.build())
+        with progress(evaluations, "evaluation") as advance:
+            store = generate(denoiser, chosen, out, seed=seed, count=count, grey=grey, on_evaluation=advance)
+    if store.contract.phases:
+        evaluation = evaluate(store)
+        typer.echo(evaluation_json(evaluation) if json else evaluation_text(evaluation))
+
+
+@app.command("evaluate")
+def evaluate_command(
+    volumes: Annotated[Path, typer.Argument(help="Zarr store made by generate3d.")],
+    against: Annotated[
+        Path | None, typer.Option(help="Real volume or image (TIFF, NPY) to compare with; none: the training data.")
+    ] = None,
+    floor: Annotated[
+        Path | None, typer.Option(help="Real volume: also report how far real crops of it are from the reference.")
+    ] = None,
+    phase: Annotated[
+        list[int] | None, typer.Option(help="Label values of the phase of interest in the real data (repeatable).")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Report phase fraction, specific surface, S2 and LP error of volumes against real material."""
+    from mdiff_client.evaluation import evaluate, read_phase
+    from mdiff_client.report import evaluation_json, evaluation_text
+    from mdiff_client.store import VolumeStore
+
+    store = VolumeStore.open(volumes)
+    reference, real = (read_phase(path, phase or [1]) if path else None for path in (against, floor))
+    evaluation = evaluate(store, reference, real)
+    typer.echo(evaluation_json(evaluation) if json else evaluation_text(evaluation))
+
+
+@app.command("preview")
+def preview_command(
+    volumes: Annotated[Path, typer.Argument(help="Zarr store made by generate3d.")],
+    out: Annotated[Path, typer.Argument(help="PNG to write.")],
+    volume: Annotated[int, typer.Option(min=0, help="Which volume of the store.")] = 0,
+) -> None:
+    """Draw a volume: three orthogonal sections and a 3D view."""
+    from mdiff_client.preview import preview
+    from mdiff_client.store import VolumeStore
+
+    if out.exists():
+        raise UsageError(f"{out} exists: choose another name, or remove it first")
+    store = VolumeStore.open(volumes)
+    contract = store.contract
+    picture = preview(
+        store.read(volume),
+        phases=contract.phases,
+        voxel_size=contract.voxel_size,
+        voxel_unit=contract.voxel_unit,
+        title=f"{contract.name}, volume {volume}",
+    )
+    try:
+        picture.save(out, format="PNG")
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written ({error.strerror or error})") from error
+
+
+def main() -> None:
+    """Entry point."""
+    run_app(app)

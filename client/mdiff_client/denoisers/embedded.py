@@ -1,0 +1,54 @@
+"""The embedded engine: onnxruntime in this process, reading the same model repository that Triton serves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from mdiff_client.denoisers import Images, Steps, network_inputs, network_outputs
+from mdiff_core import CONTRACT_KEY, ContractError, DataError, ModelContract, PermanentError
+from mdiff_core.repository import onnx_file
+
+_FATAL_ONLY = 4
+
+
+class EmbeddedDenoiser:
+    """A model of a repository on this machine.
+
+    Args:
+        repository: the model repository.
+        model: the model's name in it.
+
+    Raises:
+        UsageError: no such model.
+        DataError: the repository is missing, or its ONNX file is damaged.
+        ContractError: the ONNX file carries no contract, or one that cannot be used.
+    """
+
+    def __init__(self, repository: Path, model: str) -> None:
+        path = onnx_file(repository, model)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _FATAL_ONLY
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, onnxruntime.get_available_providers())
+        except Exception as error:  # onnxruntime's exceptions share no base class of their own
+            raise DataError(f"{path}: not a readable ONNX model; export it again ({_first_line(error)})") from error
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        if CONTRACT_KEY not in metadata:
+            raise ContractError(f"{path}: carries no model contract; export it with mdiff-export")
+        self.contract = ModelContract.from_json(metadata[CONTRACT_KEY])
+
+    def predict(self, x: Images, t: Steps, label: Steps | None = None) -> tuple[Images, Images | None]:
+        """See :class:`mdiff_client.denoisers.Denoiser`."""
+        inputs = network_inputs(self.contract, x, t, label)
+        try:
+            eps, *v = self._session.run(network_outputs(self.contract), inputs)
+        except Exception as error:
+            raise PermanentError(f"model {self.contract.name} refused the call: {_first_line(error)}") from error
+        return eps.astype(np.float32, copy=False), v[0].astype(np.float32, copy=False) if v else None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,54 @@
+"""Where denoisers are found: a Triton server, or a model repository on this machine."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from mdiff_client.denoisers import Denoiser
+from mdiff_core import ModelContract
+from mdiff_core.repository import bundled_repository, model_names
+
+
+@dataclass(frozen=True)
+class Place:
+    """A server at ``url``; without one, ``repository``; without that, the repository that comes with mdiff.
+
+    ``timeout``: seconds that one call to the server may take.
+    """
+
+    url: str | None
+    repository: Path | None
+    timeout: float
+
+    def models(self) -> list[str]:
+        """Names of the models.
+
+        Raises:
+            UnavailableError: no server answers.
+            DataError: no repository.
+        """
+        if self.url:
+            from mdiff_client.denoisers.triton import models_served
+
+            return models_served(self.url, self.timeout)
+        return model_names(self._folder())
+
+    def denoiser(self, model: str, patience: float) -> AbstractContextManager[Denoiser]:
+        """The model's denoiser, closed with its context; ``patience`` as for ``TritonDenoiser``."""
+        if self.url:
+            from mdiff_client.denoisers.triton import TritonDenoiser
+
+            return TritonDenoiser(self.url, model, timeout=self.timeout, patience=patience)
+        from mdiff_client.denoisers.embedded import EmbeddedDenoiser
+
+        return nullcontext(EmbeddedDenoiser(self._folder(), model))
+
+    def contract(self, model: str) -> ModelContract:
+        """The model's contract."""
+        with self.denoiser(model, patience=0.0) as denoiser:
+            return denoiser.contract
+
+    def _folder(self) -> Path:
+        return self.repository or bundled_repository()

@@ -1,0 +1,15 @@
+"""The progress bar of long work: on stderr, and only at a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+
+@contextmanager
+def progress(total: int, unit: str) -> Iterator[Callable[[], object]]:
+    """A bar of ``total`` units; the value is a function that advances it by one."""
+    with tqdm(total=total, unit=unit, disable=None, dynamic_ncols=True) as bar:
+        yield bar.update

@@ -1,0 +1,185 @@
+"""Volumes in zarr: one array whose first axis counts the volumes, with OME-Zarr metadata and provenance.
+
+OUT.zarr/
+  zarr.json             OME-Zarr 0.5 metadata; under "mdiff": contract, plan, seed, version
+  0/                    [volume, z, y, x], uint8 labels or float32 grey levels; one shard is one volume
+  records/000000.json   written last: a volume without its record is not complete
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+
+from mdiff_client.phases import to_labels
+from mdiff_client.sampling import SamplingPlan
+from mdiff_core import DataError, ModelContract, UsageError
+
+_CHUNK = 64
+_ARRAY = "0"
+
+
+@dataclass(frozen=True)
+class VolumeStore:
+    """A store of volumes made with one model, plan and seed.
+
+    Attributes:
+        path: the zarr folder.
+        contract: contract of the model.
+        plan: the sampling plan's fields.
+        seed: seed of the library.
+    """
+
+    path: Path
+    contract: ModelContract
+    plan: Mapping[str, Any]
+    seed: int
+
+    @classmethod
+    def create(
+        cls, path: Path, contract: ModelContract, plan: SamplingPlan, seed: int, count: int, *, grey: bool
+    ) -> VolumeStore:
+        """Create an empty store for ``count`` volumes.
+
+        Raises:
+            UsageError: ``path`` exists.
+            DataError: ``path`` cannot be written.
+        """
+        if path.exists():
+            raise UsageError(f"{path} exists: choose another name, or remove it first")
+        height, width = contract.image_size
+        size = (height, height, width)
+        mdiff = {
+            "version": version("mdiff"),
+            "contract": json.loads(contract.to_json()),
+            "plan": dataclasses.asdict(plan),
+            "seed": seed,
+        }
+        try:
+            group = zarr.create_group(path, attributes={"ome": _ome_metadata(contract), "mdiff": mdiff})
+            group.create_array(
+                _ARRAY,
+                shape=(count, *size),
+                chunks=(1, *(_chunk(n) for n in size)),
+                shards=(1, *size),
+                dtype=np.float32 if grey else np.uint8,
+                dimension_names=("volume", "z", "y", "x"),
+                config={"write_empty_chunks": True},
+            )
+            (path / "records").mkdir()
+        except OSError as error:
+            shutil.rmtree(path, ignore_errors=True)
+            raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+        return cls(path, contract, mdiff["plan"], seed)
+
+    @classmethod
+    def open(cls, path: Path) -> VolumeStore:
+        """Open a store.
+
+        Raises:
+            DataError: not a store of mdiff.
+            ContractError: its contract cannot be used.
+        """
+        if not path.is_dir():
+            raise DataError(f"{path}: no such store")
+        try:
+            attributes = zarr.open_group(path, mode="r").attrs.asdict()
+            mdiff: dict[str, Any] = attributes["mdiff"]  # type: ignore[assignment]
+            return cls(path, ModelContract.from_json(json.dumps(mdiff["contract"])), mdiff["plan"], mdiff["seed"])
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path}: not a store of volumes made by mdiff") from error
+
+    def write(self, index: int, volume: npt.NDArray[np.uint8] | npt.NDArray[np.float32], **record: object) -> None:
+        """Write one volume [Z, Y, X], then its record.
+
+        Raises:
+            DataError: the store cannot be written.
+        """
+        final = self._record(index)
+        partial = final.with_suffix(".partial")
+        try:
+            self._array("r+")[index] = volume
+            partial.write_text(json.dumps({"volume": index, **record}), encoding="utf-8")
+            partial.replace(final)
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+
+    def complete(self) -> list[int]:
+        """Indices of the volumes that are complete."""
+        return sorted(int(record.stem) for record in (self.path / "records").glob("*.json"))
+
+    def record(self, index: int) -> dict[str, Any]:
+        """What :meth:`write` noted about a volume.
+
+        Raises:
+            DataError: the volume is not complete.
+        """
+        if index not in self.complete():
+            raise DataError(f"{self.path}: volume {index} is not there; it holds {len(self.complete())}")
+        record: dict[str, Any] = json.loads(self._record(index).read_text(encoding="utf-8"))
+        return record
+
+    def read(self, index: int) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+        """One complete volume [Z, Y, X].
+
+        Raises:
+            DataError: the volume is not complete.
+        """
+        self.record(index)
+        return np.asarray(self._array("r")[index])
+
+    def labels(self, index: int) -> npt.NDArray[np.uint8]:
+        """Phase labels of one complete volume [Z, Y, X], thresholded where the store holds grey levels.
+
+        Raises:
+            DataError: the volume is not complete.
+            UsageError: the model has no phases.
+        """
+        volume = self.read(index)
+        return (
+            np.asarray(volume, np.uint8)
+            if volume.dtype == np.uint8
+            else to_labels(np.asarray(volume[None], np.float32), self.contract)
+        )
+
+    def remove_if_empty(self) -> None:
+        """Take a store away that holds no complete volume."""
+        if not self.complete():
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def _array(self, mode: str) -> zarr.Array[Any]:
+        array = zarr.open_array(self.path / _ARRAY, mode=mode, config={"write_empty_chunks": True})
+        return array
+
+    def _record(self, index: int) -> Path:
+        return self.path / "records" / f"{index:06d}.json"
+
+
+def _chunk(size: int) -> int:
+    """The largest divisor of ``size`` up to the chunk edge, so that chunks fill the shard."""
+    return max(n for n in range(1, min(size, _CHUNK) + 1) if size % n == 0)
+
+
+def _ome_metadata(contract: ModelContract) -> dict[str, Any]:
+    unit = {} if contract.voxel_unit == "voxel" else {"unit": contract.voxel_unit}
+    scale = [1.0, *[contract.voxel_size] * 3]
+    return {
+        "version": "0.5",
+        "multiscales": [
+            {
+                "name": contract.name,
+                "axes": [{"name": "volume"}, *({"name": axis, "type": "space", **unit} for axis in "zyx")],
+                "datasets": [{"path": _ARRAY, "coordinateTransformations": [{"type": "scale", "scale": scale}]}],
+            }
+        ],
+    }
