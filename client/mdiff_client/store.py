@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -74,7 +74,6 @@ class VolumeStore:
                 shards=(1, *size),
                 dtype=np.float32 if grey else np.uint8,
                 dimension_names=("volume", "z", "y", "x"),
-                config={"write_empty_chunks": True},
             )
             (path / "records").mkdir()
         except OSError as error:
@@ -157,9 +156,8 @@ class VolumeStore:
         if not self.complete():
             shutil.rmtree(self.path, ignore_errors=True)
 
-    def _array(self, mode: str) -> zarr.Array[Any]:
-        array = zarr.open_array(self.path / _ARRAY, mode=mode, config={"write_empty_chunks": True})
-        return array
+    def _array(self, mode: Literal["r", "r+"]) -> zarr.Array[Any]:
+        return zarr.open_array(self.path / _ARRAY, mode=mode)
 
     def _record(self, index: int) -> Path:
         return self.path / "records" / f"{index:06d}.json"

@@ -1,0 +1,120 @@
+"""The sampling loop, with denoisers whose answer is known in closed form."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mdiff_client.sampling import PLANS, sample
+from mdiff_client.sampling.noise import Noise, Purpose
+from mdiff_core import UsageError
+
+FIELD = {"tilt": False, "clip": False}  # a Gaussian field is neither two-phase nor bounded
+
+
+def gaussian_plan(name, **changes):
+    return dataclasses.replace(PLANS[name], **FIELD, **changes)
+
+
+def algorithm_1(denoiser, timesteps, betas, n_h, noise):
+    """Micro3Diff's Algorithm 1, line by line, on a cube; its t = n_T … 1 are the indices n_T - 1 … 0 here."""
+    n = denoiser.contract.image_size[0]
+    alpha_bar = np.cumprod(1 - betas)
+    x = noise.normal(Purpose.START, 0, 0, (1, n, n, n))[0].astype(float)
+    for i in reversed(range(len(betas))):
+        plane = i % 3
+        slices = np.moveaxis(x, plane, 0)
+        for t_h in range(1, n_h + 1):
+            z = noise.normal(Purpose.REVERSE, i, t_h - 1, (1, n, n, n))[0] if i > 0 else np.zeros((n, n, n))
+            eps = denoiser.predict(slices[:, None].astype(np.float32), np.full(n, timesteps[i]))[0][:, 0]
+            mean = (slices - betas[i] / np.sqrt(1 - alpha_bar[i]) * eps) / np.sqrt(1 - betas[i])
+            previous = mean + np.sqrt(betas[i]) * np.moveaxis(z, plane, 0)
+            if t_h < n_h and i > 0:
+                z_h = noise.normal(Purpose.RENOISE, i, t_h - 1, (1, n, n, n))[0]
+                slices = np.sqrt(1 - betas[i]) * previous + np.sqrt(betas[i]) * np.moveaxis(z_h, plane, 0)
+        x = np.moveaxis(previous, 0, plane)
+    return x
+
+
+@pytest.mark.parametrize(("steps", "n_h"), [(None, 1), (None, 3), (12, 4)])
+def test_the_papers_plan_is_algorithm_1(make_gaussian, steps, n_h):
+    denoiser = make_gaussian(n=8, timesteps=40)
+    plan = dataclasses.replace(PLANS["paper"], steps=steps, harmonize=n_h)
+    schedule = plan.schedule(denoiser.contract.schedule.build())
+    expected = algorithm_1(denoiser, schedule.timesteps, schedule.beta, n_h, Noise(5, 2))
+    assert np.abs(sample(denoiser, plan, seed=5, volume=2)[0] - expected).max() < 1e-3
+
+
+def covariance_error(plan, denoiser, volumes):
+    """Error of the samples' covariance against the field's, per cent of the variance spectrum (relative L2)."""
+    n = denoiser.contract.image_size[0]
+    r = np.minimum(np.arange(n), n - np.arange(n))
+    distance = np.linalg.norm(np.meshgrid(r, r, r, indexing="ij"), axis=0)
+    exact = np.interp(distance, np.arange(len(denoiser.covariance)), denoiser.covariance, right=0)
+    power = np.mean([np.abs(np.fft.fftn(sample(denoiser, plan, 0, v)[0])) ** 2 for v in range(volumes)], axis=0)
+    sampled = np.fft.ifftn(power / n**3).real
+    shells = np.array(
+        [sampled[np.abs(distance - d) < 0.5].mean() - exact[np.abs(distance - d) < 0.5].mean() for d in range(n // 2)]
+    )
+    reference = np.array([exact[np.abs(distance - d) < 0.5].mean() for d in range(n // 2)])
+    return 100 * np.linalg.norm(shells) / np.linalg.norm(reference)
+
+
+def test_planes_in_turn_starve_the_field_and_calibrated_thick_slices_do_not(make_gaussian):
+    """Why the default plan is not Algorithm 1 at few steps, where the exact 3D answer is known."""
+    denoiser = make_gaussian(n=32, width=6.0)
+    calibrated = covariance_error(gaussian_plan("calibrated"), denoiser, volumes=4)
+    plain = covariance_error(gaussian_plan("calibrated", thick_slices=False), denoiser, volumes=4)
+    in_turn = covariance_error(gaussian_plan("paper", steps=60, harmonize=1), denoiser, volumes=4)
+    assert calibrated < 35
+    assert plain > 1.5 * calibrated
+    assert in_turn > 2 * calibrated
+
+
+@pytest.mark.parametrize("name", ["calibrated", "lagged"])
+def test_a_volume_depends_on_seed_and_number_only(gaussian, name):
+    plan = gaussian_plan(name, steps=4)
+    first = sample(gaussian, plan, seed=1, volume=3)
+    sample(gaussian, plan, seed=1, volume=0)
+    assert np.array_equal(sample(gaussian, plan, seed=1, volume=3), first)
+    assert not np.array_equal(sample(gaussian, plan, seed=1, volume=4), first)
+    assert not np.array_equal(sample(gaussian, plan, seed=2, volume=3), first)
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_plan_costs_what_it_says(gaussian, name):
+    plan = gaussian_plan(name, steps=6)
+    seen = []
+    sample(gaussian, plan, seed=0, on_evaluation=lambda: seen.append(1))
+    evaluations = plan.evaluations(gaussian.contract.schedule.build())
+    assert len(seen) == evaluations
+    assert gaussian.batches == [32] * evaluations
+
+
+def test_rolling_makes_the_volume_periodic(make_gaussian):
+    """Wrap ratio: mismatch across the wrap face over the mismatch between neighbours inside."""
+    volume = sample(make_gaussian(n=32), gaussian_plan("calibrated", steps=10), seed=0)[0]
+    for axis in range(3):
+        planes = np.moveaxis(volume, axis, 0)
+        inside = np.abs(planes[1:] - planes[:-1]).mean()
+        assert np.abs(planes[0] - planes[-1]).mean() / inside == pytest.approx(1, abs=0.2)
+
+
+def test_the_tilt_holds_the_reference_fraction(make_gaussian):
+    denoiser = make_gaussian(n=16)
+    curves = dataclasses.replace(denoiser.contract.references["sphere"], fraction=0.2)
+    denoiser.contract = dataclasses.replace(denoiser.contract, references={"sphere": curves})
+    volume = sample(denoiser, dataclasses.replace(PLANS["calibrated"], steps=5), seed=0)
+    assert volume.mean() == pytest.approx(2 * 0.2 - 1, abs=1e-3)
+
+
+def test_a_plan_that_needs_the_reference_says_so(gaussian):
+    gaussian.contract = dataclasses.replace(gaussian.contract, references={})
+    with pytest.raises(UsageError, match="--plan paper"):
+        sample(gaussian, PLANS["calibrated"], seed=0)
+
+
+def test_images_that_are_not_square_make_no_cube(gaussian):
+    gaussian.contract = dataclasses.replace(gaussian.contract, image_size=(32, 16))
+    with pytest.raises(UsageError, match="square"):
+        sample(gaussian, PLANS["paper"], seed=0)

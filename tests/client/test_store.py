@@ -1,0 +1,102 @@
+import json
+
+import numpy as np
+import pytest
+import zarr
+
+from mdiff_client.sampling import PLANS
+from mdiff_client.store import VolumeStore
+from mdiff_core import DataError, UsageError
+
+
+@pytest.fixture
+def contract(make_gaussian):
+    return make_gaussian(n=8).contract
+
+
+@pytest.fixture
+def store(tmp_path, contract):
+    return VolumeStore.create(tmp_path / "out.zarr", contract, PLANS["calibrated"], seed=4, count=3, grey=False)
+
+
+@pytest.fixture
+def labels():
+    return np.random.default_rng(0).integers(0, 2, (8, 8, 8)).astype(np.uint8)
+
+
+def test_volumes_come_back_as_they_were_written(store, labels):
+    store.write(1, labels, evaluations=60)
+    reopened = VolumeStore.open(store.path)
+    assert reopened.complete() == [1]
+    assert np.array_equal(reopened.read(1), labels)
+    assert reopened.record(1)["evaluations"] == 60
+
+
+def test_an_all_zero_volume_is_complete_too(store):
+    store.write(0, np.zeros((8, 8, 8), np.uint8))
+    assert store.complete() == [0]
+    assert not store.read(0).any()
+
+
+def test_one_shard_is_one_volume(store, labels):
+    store.write(0, labels)
+    store.write(2, labels)
+    files = sorted(
+        file.relative_to(store.path / "0" / "c") for file in (store.path / "0").rglob("c/**/*") if file.is_file()
+    )
+    assert [file.parts[0] for file in files] == ["0", "2"]
+
+
+def test_a_volume_without_its_record_is_not_complete(store, labels):
+    store.write(0, labels)
+    next((store.path / "records").iterdir()).unlink()
+    assert VolumeStore.open(store.path).complete() == []
+    with pytest.raises(DataError, match="volume 0 is not there"):
+        store.read(0)
+
+
+def test_provenance_travels_with_the_volumes(store, contract):
+    reopened = VolumeStore.open(store.path)
+    assert reopened.contract == contract
+    assert reopened.seed == 4
+    assert reopened.plan["steps"] == PLANS["calibrated"].steps
+
+
+def test_the_metadata_is_ome_zarr(store):
+    ome = json.loads((store.path / "zarr.json").read_text())["attributes"]["ome"]
+    multiscale = ome["multiscales"][0]
+    array = zarr.open_array(store.path / multiscale["datasets"][0]["path"], mode="r")
+    names = [axis["name"] for axis in multiscale["axes"]]
+    assert ome["version"] == "0.5"
+    assert names == ["volume", "z", "y", "x"] == list(array.metadata.dimension_names)
+    assert [axis.get("type") for axis in multiscale["axes"]] == [None, "space", "space", "space"]
+    scale = multiscale["datasets"][0]["coordinateTransformations"][0]
+    assert scale == {"type": "scale", "scale": [1.0, 1.0, 1.0, 1.0]}
+
+
+def test_grey_levels_are_float_and_give_labels(tmp_path, contract, labels):
+    store = VolumeStore.create(tmp_path / "grey.zarr", contract, PLANS["calibrated"], seed=0, count=1, grey=True)
+    grey = np.where(labels, 0.8, -0.9).astype(np.float32)
+    store.write(0, grey)
+    assert np.array_equal(store.read(0), grey)
+    assert np.array_equal(store.labels(0), labels)
+
+
+def test_an_existing_path_is_left_alone(tmp_path, contract):
+    (tmp_path / "out.zarr").write_text("precious")
+    with pytest.raises(UsageError, match="exists"):
+        VolumeStore.create(tmp_path / "out.zarr", contract, PLANS["paper"], seed=0, count=1, grey=False)
+    assert (tmp_path / "out.zarr").read_text() == "precious"
+
+
+def test_a_path_that_cannot_be_written_is_one_clear_error(tmp_path, contract):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written"):
+        VolumeStore.create(tmp_path / "file" / "out.zarr", contract, PLANS["paper"], seed=0, count=1, grey=False)
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir(), lambda path: zarr.create_group(path)])
+def test_something_else_is_not_a_store(tmp_path, make):
+    make(tmp_path / "other.zarr")
+    with pytest.raises(DataError, match=r"no such store|not a store"):
+        VolumeStore.open(tmp_path / "other.zarr")

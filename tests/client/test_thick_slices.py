@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from mdiff_client.sampling.thick_slices import GaussianModel, gaussian, residual_noise, smooth
+
+
+def covariance_of(width, lags):
+    return np.exp(-(np.arange(lags) ** 2) / width**2)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("width", [0.7, 2.0])
+def test_smoothing_is_a_periodic_gaussian_filter(axis, width):
+    volume = np.random.default_rng(0).standard_normal((12, 16, 20)).astype(np.float32)
+    expected = ndimage.gaussian_filter1d(volume.astype(float), width, axis=axis, mode="wrap", radius=5)
+    assert np.abs(smooth(volume, axis, width) - expected).max() < 2e-2 * volume.std()
+    assert smooth(volume, axis, width).dtype == np.float32
+
+
+def test_width_zero_is_the_identity():
+    volume = np.random.default_rng(0).standard_normal((4, 4, 4))
+    assert np.array_equal(smooth(volume, 1, 0.0), volume)
+    assert residual_noise(0.0, 8) == 1.0
+
+
+@pytest.mark.parametrize("width", [0.5, 1.0, 3.0])
+def test_residual_noise_is_what_smoothing_leaves(width):
+    noise = np.random.default_rng(0).standard_normal((64, 200, 20))
+    assert smooth(noise, 0, width).std() == pytest.approx(residual_noise(width, 64), rel=0.01)
+
+
+@pytest.mark.parametrize("width", [0.5, 2.0])
+def test_the_kernel_is_centred_and_sums_to_one(width):
+    kernel = gaussian(width, 16)
+    assert kernel.sum() == pytest.approx(1)
+    assert kernel.argmax() == 0
+    assert np.allclose(kernel[1:], kernel[1:][::-1])
+
+
+@pytest.mark.parametrize("n", [12, 15])
+@pytest.mark.parametrize("sigma", [0.3, 3.0, 30.0])
+def test_calibration_is_the_best_fit_over_all_modes(n, sigma):
+    """Against a search that takes every mode of the full grid and solves for the gain with a least-squares routine."""
+    autocovariance = covariance_of(3.0, n)
+    r = np.minimum(np.arange(n), n - np.arange(n))
+
+    def spectrum(*axes):
+        distance = np.linalg.norm(np.meshgrid(*axes, indexing="ij"), axis=0)
+        return np.fft.fftn(np.interp(distance, np.arange(n), autocovariance, right=0)).real
+
+    volume, flat = spectrum(r, r, r), spectrum(r, r)
+    volume, flat = np.maximum(volume, 1e-6), np.maximum(flat, 1e-6)
+    root = np.sqrt(volume + sigma**2).ravel()
+    exact = (volume / (volume + sigma**2)).ravel()
+    fits = {}
+    for width in (0.0, 0.5, 0.7, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0):
+        h = gaussian(width, n)
+        across, within = np.fft.fft(h).real, flat / (flat + sigma**2 * (h**2).sum())
+        mean = (
+            within[None] * across[:, None, None] + within[:, None] * across[:, None] + within[..., None] * across
+        ) / 3
+        solution, residual, *_ = np.linalg.lstsq((root * mean.ravel())[:, None], root * exact, rcond=None)
+        fits[width] = (residual.item(), solution.item())
+    best = min(fits, key=lambda width: fits[width][0])
+    found = GaussianModel(autocovariance, n).thickness(sigma)
+    assert found.width == best
+    assert found.gain == pytest.approx(fits[best][1], rel=1e-6)
+
+
+def test_slices_get_thinner_as_the_noise_goes():
+    model = GaussianModel(covariance_of(5.0, 33), 64)
+    widths = [model.thickness(sigma).width for sigma in (0.1, 0.5, 1.5, 6.0, 30.0)]
+    assert widths[0] == 0
+    assert widths == sorted(widths)
+    assert widths[-1] > 2
