@@ -1,0 +1,206 @@
+"""The model card: a README.md beside the model, for people."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from mdiff_core import DataError, ModelContract
+from mdiff_export.parity import Parity
+
+# A checkpoint keeps one loss for each hundred steps: the last thousand steps.
+_LAST_LOSSES = 10
+
+
+@dataclass(frozen=True)
+class PhaseMetrics:
+    """How generated volumes compare with their reference in one phase."""
+
+    fraction: float
+    fraction_reference: float
+    specific_surface: float
+    specific_surface_reference: float
+    s2_error_percent: float
+    lineal_path_error_percent: float
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What an evaluation of the model's volumes measured (``mdiff-client evaluate --json``)."""
+
+    plan: str
+    volumes: int
+    evaluations: int
+    phases: Mapping[str, PhaseMetrics]
+
+
+def read_metrics(path: Path, contract: ModelContract) -> Metrics:
+    """Read the metrics of a contract's model; fields a card does not show are ignored.
+
+    Raises:
+        DataError: the file is absent, not such metrics, or those of another model or of phases it does not have.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as JSON ({error})") from error
+    try:
+        model = _text(document, "model")
+        metrics = Metrics(
+            plan=_text(document, "plan"),
+            volumes=_count(document, "volumes"),
+            evaluations=_count(document, "evaluations"),
+            phases={
+                name: PhaseMetrics(**{field.name: _number(entry, field.name) for field in fields(PhaseMetrics)})
+                for name, entry in _mapping(document, "phases").items()
+            },
+        )
+    except ValueError as error:
+        raise DataError(f"{path}: not the metrics of mdiff-client evaluate --json ({error})") from error
+    if model != contract.name:
+        raise DataError(f"{path}: metrics of model {model!r}, not of {contract.name!r}")
+    unknown = set(metrics.phases) - {phase.name for phase in contract.phases}
+    if unknown:
+        raise DataError(f"{path}: metrics of {', '.join(sorted(unknown))}, no phase of model {contract.name}")
+    return metrics
+
+
+def model_card(
+    contract: ModelContract,
+    *,
+    parameters: int,
+    step: int,
+    losses: tuple[float, ...],
+    parity: Parity,
+    metrics: Metrics | None = None,
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        contract: with the sha256 of the weights.
+        parameters: how many numbers the network has.
+        step: optimizer steps it was trained for.
+        losses: mean loss of each hundred of them.
+        parity: as measured on the exported file.
+        metrics: of volumes made with it, if they were measured.
+    """
+    sections = [
+        _summary(contract),
+        _provenance(contract),
+        _network(contract, parameters, step, losses, parity),
+        _phases(contract),
+    ]
+    if metrics:
+        sections.append(_metrics(metrics))
+    return "\n\n".join(sections) + "\n"
+
+
+def _summary(contract: ModelContract) -> str:
+    height, width = contract.image_size
+    phases = " and ".join(phase.name for phase in contract.phases) or "grey levels"
+    voxel = "" if contract.voxel_unit == "voxel" else f" at {contract.voxel_size:g} {contract.voxel_unit} a pixel"
+    gives = "the noise `eps`" + (" and the variance interpolation `v`" if contract.prediction != "epsilon" else "")
+    takes = "a step `t`" + (f" and a `label` ({', '.join(contract.classes)})" if contract.classes else "")
+    return (
+        f"# {contract.name}\n\n"
+        f"A diffusion model of 2D sections through a material ({phases}), {height}×{width} pixels{voxel}. For a noisy "
+        f"image `x` and {takes} the network gives {gives}; mdiff's sampler makes 3D volumes of them. The contract, in "
+        "the ONNX metadata and in `config.pbtxt`, holds all that a client needs to know."
+    )
+
+
+def _provenance(contract: ModelContract) -> str:
+    origin = contract.provenance
+    return (
+        "## Provenance\n\n"
+        f"- Data and attribution: {origin.data}\n"
+        f"- Licence: {origin.licence}\n"
+        f"- Trained at git revision: {origin.git_revision}\n"
+        f"- sha256 of the weights: `{origin.weights_sha256}`\n\n"
+        f"```\n{origin.command}\n```"
+    )
+
+
+def _network(contract: ModelContract, parameters: int, step: int, losses: tuple[float, ...], parity: Parity) -> str:
+    schedule = contract.schedule
+    last = losses[-_LAST_LOSSES:]
+    loss = f"{sum(last) / len(last):.4f}, mean of the last {100 * len(last)} steps" if last else "not recorded"
+    betas = f", β from {schedule.beta_first:g} to {schedule.beta_last:g}" if schedule.kind == "linear" else ""
+    return (
+        "## Network\n\n"
+        f"- U-Net, {parameters:,} parameters, {step:,} training steps\n"
+        f"- Training loss: {loss}\n"
+        f"- Noise schedule: {schedule.kind}, {schedule.timesteps} steps{betas}\n"
+        f"- Parity: onnxruntime and torch differ by at most {parity.difference:.1e} (float32, batches of "
+        f"{_listed(parity.batches)}, t of {_listed(parity.steps)})"
+    )
+
+
+def _phases(contract: ModelContract) -> str:
+    lines = ["| phase | label | grey level | fraction | specific surface |", "|---|---|---|---|---|"]
+    names = [(phase.name, str(label), str(phase.grey)) for label, phase in enumerate(contract.phases)]
+    for name, label, grey in names or [("grey", "", "")]:
+        reference = contract.references.get(name)
+        measured = f"{reference.fraction:.4f} | {reference.specific_surface:.4f}" if reference else "|"
+        lines.append(f"| {name} | {label} | {grey} | {measured} |")
+    return (
+        "## Training data\n\n"
+        + "\n".join(lines)
+        + "\n\nSpecific surface: share of neighbouring voxels of which exactly one lies in the phase."
+    )
+
+
+def _metrics(metrics: Metrics) -> str:
+    rows = "\n".join(
+        f"| {name} | {m.fraction:.3f} | {m.fraction_reference:.3f} | {m.specific_surface:.4f} | "
+        f"{m.specific_surface_reference:.4f} | {m.s2_error_percent:.1f} | {m.lineal_path_error_percent:.1f} |"
+        for name, m in metrics.phases.items()
+    )
+    return (
+        f"## Generated volumes\n\n{metrics.volumes} volumes of {metrics.evaluations} evaluations each, plan "
+        f"`{metrics.plan}`, against their reference; errors are areas between the mean curves "
+        "(Micro3Diff eq. 24).\n\n"
+        "| phase | fraction | reference | specific surface | reference | S2 error, % | lineal-path error, % |\n"
+        f"|---|---|---|---|---|---|---|\n{rows}"
+    )
+
+
+def _listed(numbers: tuple[int, ...]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def _field(document: object, key: str) -> object:
+    if not isinstance(document, dict) or key not in document:
+        raise ValueError(f"it has no {key}")
+    return document[key]
+
+
+def _mapping(document: object, key: str) -> dict[str, object]:
+    value = _field(document, key)
+    if not isinstance(value, dict) or not value:
+        raise ValueError(f"{key} is not an object with entries")
+    return value
+
+
+def _text(document: object, key: str) -> str:
+    value = _field(document, key)
+    if not isinstance(value, str) or len(value.splitlines()) != 1:
+        raise ValueError(f"{key} is not a line of text")
+    return value
+
+
+def _count(document: object, key: str) -> int:
+    value = _field(document, key)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{key} is not a positive integer")
+    return value
+
+
+def _number(document: object, key: str) -> float:
+    value = _field(document, key)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
+        raise ValueError(f"{key} is not a finite number of at least 0")
+    return float(value)

@@ -1,0 +1,110 @@
+"""The ONNX graph of a denoiser."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from mdiff_core import CONTRACT_KEY, ContractError, ModelContract, UsageError
+from mdiff_export import OLDEST_OPSET
+from mdiff_export.wire import inputs, labels, outputs, random_batch
+from mdiff_training.unet import UNet
+
+
+class WireDenoiser(nn.Module):
+    """A network that takes its steps and labels as [N, 1], and gives ``eps`` and, where it is learned, ``v``."""
+
+    def __init__(self, network: UNet) -> None:
+        super().__init__()
+        self.network = network
+        self.eval()
+
+    def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> tuple[Tensor, ...]:
+        """``x`` [N, C, H, W] float32, ``t`` and ``label`` [N, 1] int64, to images like ``x``."""
+        eps, v = self.network(x, t.squeeze(1), None if label is None else label.squeeze(1))
+        return (eps,) if v is None else (eps, v)
+
+
+def check_contract(network: UNet, contract: ModelContract) -> None:
+    """Refuse a network that is not the one its contract describes.
+
+    Raises:
+        ContractError: channels, image size, prediction, labels or type on the wire disagree.
+    """
+    config = network.config
+    prediction = "epsilon+variance" if config.learned_variance else "epsilon"
+    height, width = contract.image_size
+    for fits, message in (
+        (config.channels == contract.channels, f"{config.channels} channels, not {contract.channels}"),
+        (
+            height % config.stride == 0 and width % config.stride == 0,
+            f"images in multiples of {config.stride} pixels, not {height}×{width}",
+        ),
+        (prediction == contract.prediction, f"the prediction {prediction!r}, not {contract.prediction!r}"),
+        (config.labels == labels(contract), f"{config.labels} labels, not {labels(contract)}"),
+        (contract.io_dtype == "float32", f"float32 on the wire, not {contract.io_dtype}"),
+    ):
+        if not fits:
+            raise ContractError(f"model {contract.name}: the network has {message} as its contract says")
+
+
+def export_graph(network: UNet, contract: ModelContract, path: Path, opset: int = OLDEST_OPSET) -> None:
+    """Write the network as one ONNX file with a dynamic batch axis and the contract under ``CONTRACT_KEY``.
+
+    Raises:
+        UsageError: torch cannot write this ``opset``.
+    """
+    # A batch of one would be taken for a constant (pytorch#157621).
+    example = random_batch(contract, np.array([0, contract.schedule.timesteps - 1]), np.random.default_rng(0))
+    with _quiet():
+        program = torch.onnx.export(
+            WireDenoiser(network),
+            tuple(torch.from_numpy(value) for value in example.values()),
+            input_names=[tensor.name for tensor in inputs(contract)],
+            output_names=[tensor.name for tensor in outputs(contract)],
+            dynamic_shapes=tuple({0: "batch"} for _ in example),
+            opset_version=opset,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None  # None only where torch writes the file itself
+    model = program.model_proto
+    written = [entry.version for entry in model.opset_import if entry.domain == ""]
+    if written != [opset]:
+        raise UsageError(f"torch {torch.__version__} cannot write ONNX opset {opset}: try {OLDEST_OPSET}")
+    _strip(model)
+    onnx.helper.set_model_props(model, {CONTRACT_KEY: contract.to_json()})
+    onnx.save_model(model, path)
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Take off what only a debugger of the exporter reads, above all source paths of the machine it ran on."""
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    graph.ClearField("value_info")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back torch's remarks on its own deprecations and on packages it can do without."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.CRITICAL)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

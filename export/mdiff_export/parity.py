@@ -1,0 +1,63 @@
+"""Parity: does onnxruntime compute from the file what torch computes from the network?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+
+from mdiff_core import ContractError, ModelContract
+from mdiff_export.graph import WireDenoiser
+from mdiff_export.wire import outputs, random_batch
+from mdiff_training.unet import UNet
+
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The largest absolute difference found, over ``batches`` of random images at ``steps``."""
+
+    difference: float
+    batches: tuple[int, ...]
+    steps: tuple[int, ...]
+
+
+def check_parity(network: UNet, contract: ModelContract, path: Path, max_batch: int) -> Parity:
+    """Compare torch and onnxruntime (CPU, float32) at batches 1, 2, 3 and ``max_batch``.
+
+    The steps run from 0 to T − 1 and differ within a batch, as they do where a server joins requests.
+
+    Raises:
+        ContractError: onnxruntime refuses the graph, or an output differs by more than :data:`TOLERANCE`.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors share no other base
+        raise ContractError(f"onnxruntime refuses the graph ({error}): try another --opset") from error
+    reference = WireDenoiser(network)
+    rng = np.random.default_rng(0)
+    last = contract.schedule.timesteps - 1
+    steps = np.unique(np.linspace(0, last, 5).astype(np.int64))
+    batches = sorted({1, 2, 3, max_batch})
+    names = [tensor.name for tensor in outputs(contract)]
+    largest = 0.0
+    for n in batches:
+        for start in range(0, len(steps), n):
+            batch = random_batch(contract, np.resize(np.roll(steps, -start), n), rng)
+            with torch.inference_mode():
+                expected = reference(*(torch.from_numpy(value) for value in batch.values()))
+            for name, wanted, got in zip(names, expected, session.run(names, batch), strict=True):
+                difference = float(np.abs(wanted.numpy() - got).max())
+                if not difference <= TOLERANCE:  # NaN fails too
+                    raise ContractError(
+                        f"model {contract.name}: onnxruntime and torch differ by {difference:.2g} in {name!r} at "
+                        f"batch {n}, more than {TOLERANCE:g}: the graph is not the network"
+                    )
+                largest = max(largest, difference)
+    return Parity(largest, tuple(batches), tuple(steps.tolist()))

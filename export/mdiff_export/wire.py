@@ -1,0 +1,52 @@
+"""The tensors a denoiser takes and gives, as Triton puts them on the wire: every one with a leading batch axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mdiff_core import ModelContract
+
+Batch = dict[str, npt.NDArray[np.float32] | npt.NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class WireTensor:
+    """A tensor of a model; ``dims`` without the batch axis."""
+
+    name: str
+    dtype: Literal["float32", "int64"]
+    dims: tuple[int, ...]
+
+
+def labels(contract: ModelContract) -> int:
+    """How many values a label may take: the classes, and the null class where there is one; 0: no label."""
+    return len(contract.classes) + (contract.null_class is not None)
+
+
+def inputs(contract: ModelContract) -> tuple[WireTensor, ...]:
+    """``x`` [C, H, W], ``t`` [1] and, where the network takes one, ``label`` [1]."""
+    image = WireTensor("x", "float32", (contract.channels, *contract.image_size))
+    label = (WireTensor("label", "int64", (1,)),) if labels(contract) else ()
+    return (image, WireTensor("t", "int64", (1,)), *label)
+
+
+def outputs(contract: ModelContract) -> tuple[WireTensor, ...]:
+    """``eps`` [C, H, W] and, where the variance is learned, ``v`` [C, H, W]."""
+    names = ("eps", "v") if contract.prediction == "epsilon+variance" else ("eps",)
+    return tuple(WireTensor(name, "float32", (contract.channels, *contract.image_size)) for name in names)
+
+
+def random_batch(contract: ModelContract, steps: npt.NDArray[np.int64], rng: np.random.Generator) -> Batch:
+    """Inputs for ``len(steps)`` samples: x ~ N(0, 1), t the given ``steps``, any label."""
+    n = len(steps)
+    batch: Batch = {
+        "x": rng.standard_normal((n, contract.channels, *contract.image_size), dtype=np.float32),
+        "t": steps.reshape(n, 1),
+    }
+    if count := labels(contract):
+        batch["label"] = rng.integers(0, count, (n, 1))
+    return batch
