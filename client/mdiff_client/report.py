@@ -47,25 +47,40 @@ def evaluation_json(evaluation: Evaluation) -> str:
 
 
 def evaluation_text(evaluation: Evaluation) -> str:
-    """A table with a row for each phase, and one for each phase of the real-vs-real floor."""
-    header = f"{evaluation.volumes} volumes of {evaluation.model}, {evaluation.evaluations} evaluations each"
-    columns = f"{'':24}{'fraction':>18}{'specific surface':>20}{'S2 error %':>22}{'LP error %':>22}"
-    rows = [_row(name, comparison) for name, comparison in evaluation.phases.items()]
+    """A Markdown table with a row for each phase, and one for each phase of the real-vs-real floor."""
+    rows = [_COLUMNS, ["-" * len(column) for column in _COLUMNS]]
+    rows += [_row(name, comparison) for name, comparison in evaluation.phases.items()]
     rows += [_row(f"{name}, real crops", comparison) for name, comparison in evaluation.floor.items()]
-    return "\n".join([header, columns, *rows, "beside each value: (reference), or [95 % interval over the volumes]"])
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    plural = "" if evaluation.volumes == 1 else "s"
+    return "\n".join(
+        [
+            f"{evaluation.volumes} volume{plural} of {evaluation.model}, {evaluation.evaluations} evaluations each",
+            f"plan: {evaluation.plan}",
+            "",
+            *(f"| {line} |" for line in lines),
+            "",
+            "In parentheses the reference, in brackets the 95 % interval over the samples.",
+        ]
+    )
 
 
-def _row(name: str, of: Comparison) -> str:
+_COLUMNS = ["phase", "samples", "fraction", "specific surface", "S2 error %", "LP error %"]
+
+
+def _row(name: str, of: Comparison) -> list[str]:
     def error(value: float, interval: tuple[float, float]) -> str:
         return f"{value:.1f} [{interval[0]:.1f}, {interval[1]:.1f}]"
 
-    return (
-        f"{name:24}"
-        f"{f'{of.fraction:.3f} ({of.fraction_reference:.3f})':>18}"
-        f"{f'{of.specific_surface:.4f} ({of.specific_surface_reference:.4f})':>20}"
-        f"{error(of.s2_error_percent, of.s2_error_interval_percent):>22}"
-        f"{error(of.lineal_path_error_percent, of.lineal_path_error_interval_percent):>22}"
-    )
+    return [
+        name,
+        str(of.samples),
+        f"{of.fraction:.3f} ({of.fraction_reference:.3f})",
+        f"{of.specific_surface:.4f} ({of.specific_surface_reference:.4f})",
+        error(of.s2_error_percent, of.s2_error_interval_percent),
+        error(of.lineal_path_error_percent, of.lineal_path_error_interval_percent),
+    ]
 
 
 def _contract_text(contract: ModelContract) -> str:

@@ -33,7 +33,7 @@ class Place:
             from mdiff_client.denoisers.triton import models_served
 
             return models_served(self.url, self.timeout)
-        return model_names(self._folder())
+        return model_names(self.folder())
 
     def denoiser(self, model: str, patience: float) -> AbstractContextManager[Denoiser]:
         """The model's denoiser, closed with its context; ``patience`` as for ``TritonDenoiser``."""
@@ -43,12 +43,17 @@ class Place:
             return TritonDenoiser(self.url, model, timeout=self.timeout, patience=patience)
         from mdiff_client.denoisers.embedded import EmbeddedDenoiser
 
-        return nullcontext(EmbeddedDenoiser(self._folder(), model))
+        return nullcontext(EmbeddedDenoiser(self.folder(), model))
 
     def contract(self, model: str) -> ModelContract:
         """The model's contract."""
         with self.denoiser(model, patience=0.0) as denoiser:
             return denoiser.contract
 
-    def _folder(self) -> Path:
+    def folder(self) -> Path:
+        """The model repository on this machine.
+
+        Raises:
+            DataError: the one that comes with mdiff is missing.
+        """
         return self.repository or bundled_repository()

@@ -1,0 +1,125 @@
+"""Quality and cost of sampled volumes, as docs/results.md reports them; prints Markdown.
+
+    python benchmarks/volumes.py quality --model spheres64
+    python benchmarks/volumes.py quality --model nmc64 --floor nmc-1-cal_generatedCBD_bridge.tif --phase 1
+    python benchmarks/volumes.py quality --model spheres64 --plan paper --count 1
+    python benchmarks/volumes.py transport
+
+``quality`` samples volumes with the embedded engine and evaluates them against the training data. ``transport`` runs
+``mdiff-client generate3d`` with the embedded engine and against a local Triton in turn, and reports the ratio of wall
+times within each pair. Stores are kept under ``--keep`` where it is given.
+"""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from mdiff_client.denoisers import Denoiser
+from mdiff_client.denoisers.place import Place
+from mdiff_client.evaluation import evaluate, read_phase
+from mdiff_client.generate import generate
+from mdiff_client.progress import progress
+from mdiff_client.report import evaluation_text
+from mdiff_client.sampling import named_plan
+from mdiff_core.command import run_app
+from mdiff_serving.server import TritonServer
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def quality(
+    model: Annotated[str, typer.Option()] = "spheres64",
+    repository: Annotated[Path | None, typer.Option()] = None,
+    plan: Annotated[str, typer.Option()] = "calibrated",
+    count: Annotated[int, typer.Option()] = 25,
+    seed: Annotated[int, typer.Option()] = 0,
+    floor: Annotated[Path | None, typer.Option(help="Real volume for the real-vs-real floor.")] = None,
+    phase: Annotated[list[int] | None, typer.Option(help="Its phase of interest.")] = None,
+    keep: Annotated[Path | None, typer.Option(help="Folder to keep the store in.")] = None,
+) -> None:
+    """Volumes at one plan against the training reference, and what they cost above the network's own time."""
+    chosen = named_plan(plan)
+    with tempfile.TemporaryDirectory() as scratch, Place(None, repository, 30.0).denoiser(model, 0.0) as denoiser:
+        evaluations = chosen.evaluations(denoiser.contract.schedule.build())
+        out = (keep or Path(scratch)) / f"{model}-{plan}.zarr"
+        one_before = _seconds_of_one_evaluation(denoiser)
+        with progress(count * evaluations, "evaluation") as advance:
+            store = generate(denoiser, chosen, out, seed=seed, count=count, grey=False, on_evaluation=advance)
+        one = (one_before + _seconds_of_one_evaluation(denoiser)) / 2
+        seconds = statistics.median(store.record(index)["seconds"] for index in store.complete())
+        evaluation = evaluate(store, floor=read_phase(floor, phase or [1]) if floor else None)
+    print(f"{_conditions()}\n\n{evaluation_text(evaluation)}")
+    print(
+        f"\nMedian {seconds:.1f} s a volume; {evaluations} evaluations of {one:.3f} s are {evaluations * one:.1f} s: "
+        f"sampling takes {seconds / (evaluations * one):.2f} of the network's own time."
+    )
+
+
+@app.command()
+def transport(
+    model: Annotated[str, typer.Option()] = "spheres64",
+    pairs: Annotated[int, typer.Option()] = 5,
+) -> None:
+    """Wall time of ``generate3d --url`` over embedded, whole commands in pairs that alternate in order."""
+    walls: list[dict[str, float]] = []
+    with tempfile.TemporaryDirectory() as scratch, _server() as server:
+        url = server.grpc_address
+        _wall(Path(scratch) / "warm-up.zarr", model, url)
+        for pair in range(pairs):
+            seconds = {}
+            for kind in ("served", "embedded") if pair % 2 else ("embedded", "served"):
+                seconds[kind] = _wall(Path(scratch) / f"{pair}-{kind}.zarr", model, url if kind == "served" else None)
+            walls.append(seconds)
+    ratios = [seconds["served"] / seconds["embedded"] for seconds in walls]
+    print(f"{_conditions()}\n\n| pair | --url, s | embedded, s | ratio |\n|---|---|---|---|")
+    for pair, (seconds, ratio) in enumerate(zip(walls, ratios, strict=True)):
+        print(f"| {pair} | {seconds['served']:.2f} | {seconds['embedded']:.2f} | {ratio:.3f} |")
+    print(f"\nMedian ratio {statistics.median(ratios):.3f} of {pairs} pairs.")
+
+
+def _server() -> TritonServer:
+    return TritonServer(Place(None, None, 30.0).folder(), grpc_port=18001, http_port=18000, metrics_port=18002)
+
+
+def _wall(out: Path, model: str, url: str | None) -> float:
+    command = [sys.executable, "-m", "mdiff_client", "generate3d", str(out), "--model", model]
+    began = time.perf_counter()
+    subprocess.run([*command, *(["--url", url] if url else [])], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
+
+
+def _seconds_of_one_evaluation(denoiser: Denoiser, repeats: int = 7) -> float:
+    height, width = denoiser.contract.image_size
+    x = np.random.default_rng(0).standard_normal((height, denoiser.contract.channels, height, width), dtype=np.float32)
+    t = np.full(height, denoiser.contract.schedule.timesteps // 2)
+    denoiser.predict(x, t)
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        denoiser.predict(x, t)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def _conditions() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    kind = f"{len(models)} cores of {models[0]}" if models else platform.machine()
+    return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {kind}, no GPU used, Python {platform.python_version()}"
+
+
+if __name__ == "__main__":
+    run_app(app)

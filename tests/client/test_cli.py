@@ -1,0 +1,151 @@
+"""The command line as a user meets it: in a process of its own."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import zarr
+from PIL import Image
+
+from mdiff_training.spheres import spheres
+
+QUICK = ["--steps", "2"]
+
+
+def client(*arguments):
+    command = [sys.executable, "-m", "mdiff_client", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def assert_one_line(result, code, complaint):
+    assert result.returncode == code, result.stderr
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert complaint in result.stderr
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    out = tmp_path_factory.mktemp("cli") / "rve.zarr"
+    result = client("generate3d", out, "--seed", 5, "--count", 2, "--json", *QUICK)
+    assert result.returncode == 0, result.stderr
+    return out, json.loads(result.stdout)
+
+
+def test_generate3d_leaves_volumes_and_reports_their_errors(store):
+    out, report = store
+    array = zarr.open_array(out / "0", mode="r")
+    assert array.shape == (2, 64, 64, 64)
+    assert sorted(set(array[:].ravel().tolist())) == [0, 1]
+    assert report["model"] == "spheres64"
+    assert report["volumes"] == 2
+    assert report["evaluations"] == 6
+    sphere = report["phases"]["sphere"]
+    assert sphere["fraction"] == pytest.approx((array[:] == 1).mean())
+    low, high = sphere["s2_error_interval_percent"]
+    assert low <= high
+
+
+def test_the_same_seed_gives_the_same_volumes(store, tmp_path):
+    out, _ = store
+    client("generate3d", tmp_path / "again.zarr", "--seed", 5, *QUICK)
+    again = zarr.open_array(tmp_path / "again.zarr" / "0", mode="r")
+    assert (again[0] == zarr.open_array(out / "0", mode="r")[0]).all()
+
+
+def test_evaluate_prints_a_table_for_people(store):
+    result = client("evaluate", store[0])
+    assert result.returncode == 0, result.stderr
+    assert "2 volumes of spheres64" in result.stdout
+    assert [line.split("|")[1].strip() for line in result.stdout.splitlines() if line.startswith("| ")][2:] == [
+        "sphere",
+        "matrix",
+    ]
+
+
+def test_evaluate_takes_real_material_as_reference_and_floor(store, tmp_path):
+    real = tmp_path / "real.npy"
+    np.save(real, spheres((100, 70, 70), seed=1))
+    result = client("evaluate", store[0], "--against", real, "--floor", real, "--phase", "1", "--json")
+    report = json.loads(result.stdout)
+    assert report["floor"]["sphere"]["samples"] == 25
+    assert report["floor"]["sphere"]["s2_error_percent"] < report["phases"]["sphere"]["s2_error_percent"]
+
+
+def test_preview_draws_a_png(store, tmp_path):
+    result = client("preview", store[0], tmp_path / "rve.png", "--volume", 1)
+    assert result.returncode == 0, result.stderr
+    with Image.open(tmp_path / "rve.png") as picture:
+        assert picture.format == "PNG"
+        assert min(picture.size) > 300
+
+
+def test_info_prints_the_contracts_of_the_bundled_models():
+    assert set(json.loads(client("info", "--json").stdout)) == {"spheres64", "nmc64"}
+    text = client("info", "--model", "nmc64").stdout
+    assert "BSD-3-Clause" in text
+    assert "T = 1000" in text
+
+
+def test_info_asks_a_server(triton):
+    report = json.loads(client("info", "--url", triton.grpc_address, "--json").stdout)
+    assert report == json.loads(client("info", "--json").stdout)
+
+
+def test_generate3d_against_a_server(triton, store, tmp_path):
+    out = tmp_path / "served.zarr"
+    result = client("generate3d", out, "--url", triton.grpc_address, "--seed", 5, *QUICK)
+    assert result.returncode == 0, result.stderr
+    served, embedded = (zarr.open_array(path / "0", mode="r")[0] for path in (out, store[0]))
+    assert (served == embedded).mean() > 0.9999
+
+
+def test_a_dry_run_tells_the_cost_and_makes_nothing(tmp_path):
+    result = client("generate3d", tmp_path / "out.zarr", "--plan", "paper", "--count", 3, "--dry-run", "--json")
+    cost = json.loads(result.stdout)
+    assert cost["evaluations_per_volume"] == 10_000
+    assert cost["bytes_before_compression"] == 3 * 64**3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_there_is_no_progress_bar_without_a_terminal(tmp_path):
+    assert client("generate3d", tmp_path / "out.zarr", "--steps", 1).stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (["--plan", "magic"], 2, "plan 'magic' is unknown"),
+        (["--steps", "0"], 2, "at least one"),
+        (["--model", "granite"], 2, "it has nmc64, spheres64"),
+        (["--repository", "nowhere"], 3, "no such model repository"),
+    ],
+)
+def test_a_wrong_request_is_one_line_and_leaves_nothing(tmp_path, arguments, code, complaint):
+    assert_one_line(client("generate3d", tmp_path / "out.zarr", *arguments), code, complaint)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_output_is_left_alone(tmp_path):
+    (tmp_path / "out.zarr").write_text("precious")
+    assert_one_line(client("generate3d", tmp_path / "out.zarr"), 2, "exists: choose another name")
+    assert (tmp_path / "out.zarr").read_text() == "precious"
+
+
+def test_an_unwritable_output_is_told_before_sampling(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert_one_line(client("generate3d", tmp_path / "file" / "out.zarr", "--plan", "paper"), 3, "cannot be written")
+
+
+def test_a_dead_server_leaves_nothing(tmp_path, free_port):
+    result = client("generate3d", tmp_path / "out.zarr", "--url", f"127.0.0.1:{free_port()}")
+    assert_one_line(result, 5, "no server answers")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_loads_nothing_heavy():
+    code = "import sys, mdiff_client.cli; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "onnxruntime", "tritonclient", "grpc", "zarr", "PIL", "tifffile"} & set(loaded)
