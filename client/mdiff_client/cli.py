@@ -119,7 +119,7 @@ def preview_command(
     volume: Annotated[int, typer.Option(min=0, help="Which volume of the store.")] = 0,
 ) -> None:
     """Draw a volume: three orthogonal sections and a 3D view."""
-    from mdiff_client.preview import preview
+    from mdiff_client.pictures import preview
     from mdiff_client.store import VolumeStore
 
     if out.exists():
