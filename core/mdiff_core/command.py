@@ -16,7 +16,7 @@ def run_app(app: Callable[[], object]) -> None:
     try:
         app()
     except MdiffError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

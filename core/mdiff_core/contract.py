@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -128,7 +129,7 @@ class ModelContract:
         for plane, label in self.planes.items():
             _require(plane in PLANES, f"plane {plane!r} is unknown: use {', '.join(PLANES)}")
             _require(0 <= label < labels, f"plane {plane}: label {label} is not one of the {labels} classes")
-        _require(self.voxel_size > 0, f"voxel size {self.voxel_size} is not positive")
+        _require(0 < self.voxel_size < math.inf, f"voxel size {self.voxel_size} is not a positive length")
         _require(self.io_dtype in ("float32", "float16"), f"io_dtype {self.io_dtype!r} is neither float32 nor float16")
         unknown = set(self.references) - set(names or ["grey"])
         _require(not unknown, f"reference descriptors for unknown phases {sorted(unknown)}")

@@ -74,8 +74,8 @@ def error_rate(curve: Sequence[float] | Floats, reference: Sequence[float] | Flo
 def specific_surface(indicator: Indicator) -> float:
     """Share of neighbouring voxel pairs of which exactly one lies in the phase, over all axes.
 
-    For an isotropic medium this times 3/2 is the boundary area over the volume, in 1/voxel, of the smooth body (each
-    axis sees half the projected area: Underwood's S_V = 2 P_L, and the share is P_L).
+    For an isotropic medium twice this is the boundary area over the volume, in 1/voxel, of the smooth body
+    (Underwood's S_V = 2 P_L; the share is P_L, the boundaries crossed in one voxel's length along an axis).
     """
     unlike = pairs = 0
     for axis in range(indicator.ndim):

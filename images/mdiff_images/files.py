@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from mdiff_core import DataError, UsageError
+from mdiff_core import DataError, MdiffError, UsageError
 
 _SUFFIXES = (".tif", ".tiff", ".npy", ".raw")
 
@@ -22,7 +23,7 @@ def read_array(
     with three equal colour channels is read as the grey image it is.
 
     Raises:
-        DataError: the file is absent, damaged, of another kind, in true colour, or not 2D or 3D.
+        DataError: the file is absent, damaged, empty, of another kind, in true colour, or not 2D or 3D.
         UsageError: a RAW file without its shape.
     """
     if not path.is_file():
@@ -32,8 +33,13 @@ def read_array(
         raise DataError(f"{path}: cannot read {suffix or 'a file without a suffix'}: use one of {', '.join(_SUFFIXES)}")
     try:
         array = _read_raw(path, raw_shape, raw_dtype) if suffix == ".raw" else _read_described(path, suffix)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path}: cannot be read as {suffix[1:].upper()} ({error})") from error
+    except MdiffError:
+        raise
+    except Exception as error:  # on a damaged file the parsers raise anything from struct.error to MemoryError
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: cannot be read as {suffix[1:].upper()} ({reason})") from error
+    if array.size == 0:
+        raise DataError(f"{path}: holds no values")
     array = _without_colour(array, path)
     if array.ndim not in (2, 3):
         raise DataError(f"{path}: {array.ndim} dimensions, expected an image (2) or a volume (3)")
@@ -48,9 +54,10 @@ def parse_shape(text: str) -> tuple[int, ...]:
     Raises:
         UsageError: not of that form.
     """
-    if not re.fullmatch(r"\d+(x\d+)*", text) or "0" in text.split("x"):
+    shape = tuple(int(part) for part in text.split("x")) if re.fullmatch(r"\d+(x\d+)*", text) else (0,)
+    if min(shape) < 1:
         raise UsageError(f"shape {text!r} is not of the form 300x64x64")
-    return tuple(int(part) for part in text.split("x"))
+    return shape
 
 
 def parse_crop(text: str, shape: tuple[int, ...]) -> tuple[slice, ...]:
@@ -76,14 +83,12 @@ def parse_crop(text: str, shape: tuple[int, ...]) -> tuple[slice, ...]:
 
 def _read_described(path: Path, suffix: str) -> npt.NDArray[np.generic]:
     if suffix == ".npy":
-        array: npt.NDArray[np.generic] = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            array: npt.NDArray[np.generic] = np.lib.format.read_array(file, allow_pickle=False)
         return array
     import tifffile  # slow to import, and only TIFF needs it
 
-    try:
-        return np.asarray(tifffile.imread(path))
-    except tifffile.TiffFileError as error:
-        raise DataError(f"{path}: not a readable TIFF ({error})") from error
+    return np.asarray(tifffile.imread(path))
 
 
 def _read_raw(path: Path, shape: tuple[int, ...] | None, dtype: str) -> npt.NDArray[np.generic]:
@@ -93,7 +98,7 @@ def _read_raw(path: Path, shape: tuple[int, ...] | None, dtype: str) -> npt.NDAr
         kind = np.dtype(dtype)
     except TypeError as error:
         raise UsageError(f"{dtype!r} is not a data type: use for example uint8 or float32") from error
-    expected = int(np.prod(shape)) * kind.itemsize
+    expected = math.prod(shape) * kind.itemsize
     if path.stat().st_size != expected:
         raise DataError(f"{path}: {path.stat().st_size} bytes, but {shape} of {dtype} needs {expected}")
     return np.fromfile(path, dtype=kind).reshape(shape)

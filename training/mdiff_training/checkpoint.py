@@ -66,10 +66,11 @@ class Checkpoint:
             network: dict[str, Any] = {
                 k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(metadata["network"]).items()
             }
-            contract, step, losses = metadata["contract"], int(metadata["step"]), json.loads(metadata["losses"])
-        except (SafetensorError, KeyError, ValueError) as error:
+            config, step, losses = UNetConfig(**network), int(metadata["step"]), tuple(json.loads(metadata["losses"]))
+            contract = metadata["contract"]
+        except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise DataError(f"{path}: not a checkpoint of mdiff, or damaged ({error})") from error
-        return cls(ModelContract.from_json(contract), UNetConfig(**network), step, tuple(losses), tensors)
+        return cls(ModelContract.from_json(contract), config, step, losses, tensors)
 
     def denoiser(self) -> UNet:
         """The network with the averaged weights, in evaluation mode."""

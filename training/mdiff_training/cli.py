@@ -25,7 +25,7 @@ app = typer.Typer(
 def spheres_command(
     out: Annotated[Path, typer.Argument(help="NPY file to write.")],
     fraction: Annotated[float, typer.Option(help="Volume fraction of the spheres.")] = 0.30,
-    length: Annotated[int, typer.Option(help="Length of the 64×64 rod, voxels.")] = 300,
+    length: Annotated[int, typer.Option(help="Length of the square rod, voxels.")] = 300,
     width: Annotated[int, typer.Option(help="Width of the rod, voxels.")] = 64,
     seed: Annotated[int, typer.Option(help="Seed of the placement.")] = 0,
 ) -> None:
@@ -34,6 +34,8 @@ def spheres_command(
 
     from mdiff_training.spheres import spheres
 
+    if out.suffix != ".npy" or not out.parent.is_dir():
+        raise UsageError(f"{out} is not an NPY file in an existing folder")
     if out.exists():
         raise UsageError(f"{out} exists: choose another name")
     np.save(out, spheres((length, width, width), fraction=fraction, seed=seed))

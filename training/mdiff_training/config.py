@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from mdiff_core import ScheduleSpec, UsageError
+from mdiff_core import ContractError, ScheduleSpec, UsageError
 from mdiff_training.unet import UNetConfig
 
 
@@ -40,6 +41,12 @@ class OptimizerConfig:
     bf16: bool
     seed: int
 
+    def __post_init__(self) -> None:
+        if min(*self.image_size, self.batch, self.steps) < 1:
+            raise UsageError("image_size, batch and steps must be positive")
+        if self.image_size[0] != self.image_size[1]:
+            raise UsageError(f"image size {self.image_size} is not square, as tiles in all orientations must be")
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -63,9 +70,11 @@ def load_config(preset: str, overrides: Sequence[str] = ()) -> TrainingConfig:
     """Read a preset by name, or a TOML file by path, and apply overrides such as ``training.steps=500``.
 
     Raises:
-        UsageError: an unknown preset, section or key, or a value of the wrong kind.
+        UsageError: an unknown preset, section or key, or a value that is wrong or of the wrong kind.
     """
     sections = _read(preset)
+    if set(sections) != {"model", "schedule", "training"}:
+        raise UsageError(f"{preset}: needs the sections model, schedule and training, and no other")
     for override in overrides:
         path, separator, value = override.partition("=")
         section, dot, key = path.partition(".")
@@ -77,15 +86,16 @@ def load_config(preset: str, overrides: Sequence[str] = ()) -> TrainingConfig:
             sections[section][key] = value
     try:
         return TrainingConfig(
-            UNetConfig(**_tuples(sections["model"])),
-            ScheduleSpec(**sections["schedule"]),
-            OptimizerConfig(**_tuples(sections["training"])),
+            _build(UNetConfig, "model", sections["model"]),
+            _build(ScheduleSpec, "schedule", sections["schedule"]),
+            _build(OptimizerConfig, "training", sections["training"]),
         )
-    except (TypeError, KeyError) as error:
+    except (TypeError, ContractError) as error:
         raise UsageError(f"{preset}: {error}") from error
 
 
 _PRESETS = files("mdiff_training") / "presets"
+_Section = TypeVar("_Section")
 
 
 def _read(preset: str) -> dict[str, dict[str, Any]]:
@@ -96,10 +106,26 @@ def _read(preset: str) -> dict[str, dict[str, Any]]:
     else:
         raise UsageError(f"preset {preset!r} is neither a file nor one of {', '.join(presets())}")
     try:
-        return tomllib.loads(text)
+        sections: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{preset}: not valid TOML ({error})") from error
+    return {name: section for name, section in sections.items() if isinstance(section, dict)}
 
 
-def _tuples(section: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in section.items()}
+def _build(kind: type[_Section], name: str, section: dict[str, Any]) -> _Section:
+    hints = get_type_hints(kind)
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in section.items()}
+    for key, value in values.items():
+        if key in hints and not _is_a(value, hints[key]):
+            raise UsageError(f"{name}.{key} = {section[key]!r} is not {inspect.formatannotation(hints[key])}")
+    return kind(**values)
+
+
+def _is_a(value: object, hint: object) -> bool:
+    arguments = get_args(hint)
+    if get_origin(hint) is Literal:
+        return value in arguments
+    if get_origin(hint) is tuple:
+        fits = isinstance(value, tuple) and (arguments[-1] is ... or len(value) == len(arguments))
+        return fits and all(_is_a(part, arguments[0]) for part in value)  # type: ignore[attr-defined]
+    return type(value) is hint or (hint is float and type(value) is int)

@@ -36,15 +36,24 @@ def train(
     was never interrupted, bit for bit on a CPU with the same number of threads.
 
     Raises:
-        UsageError: a checkpoint exists and ``resume`` is false, or it belongs to another network.
+        UsageError: a checkpoint exists and ``resume`` is false, or it belongs to another network; no folder to write
+            it to; a device that torch cannot use; a network for what is not trained here.
     """
     plan = config.training
+    if config.model.channels != 1:
+        raise UsageError(f"slices have one channel: set model.channels to 1, not {config.model.channels}")
     if config.model.learned_variance or config.model.labels:
         raise UsageError(
             "L_simple trains neither a learned variance nor classes: leave model.learned_variance and labels off"
         )
     if path.exists() and not resume:
         raise UsageError(f"{path} exists: continue it with --resume, or choose another name")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path.parent}: no such folder to write the checkpoint to")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"torch cannot use the device {device!r}: {str(error).partition('.')[0]}") from error
 
     torch.manual_seed(plan.seed)
     network = UNet(config.model).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -71,6 +80,7 @@ def train(
     progress = tqdm(range(start, plan.steps), initial=start, total=plan.steps, unit="step", disable=None)
     for step in progress:
         generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + step)
+        torch.manual_seed(plan.seed * 1_000_003 + step)  # dropout draws from the global generator
         x0 = slices.batch(plan.batch, plan.image_size, generator)
         t = torch.randint(0, len(alpha_bar), (plan.batch,), generator=generator)
         noise = torch.randn(x0.shape, generator=generator)
@@ -93,7 +103,7 @@ def train(
             progress.set_postfix_str(f"loss {losses[-1]:.4f}, {rate:.0f} images/s")
         if (step + 1) % checkpoint_every == 0 and step + 1 < plan.steps:
             checkpoint(step + 1)
-    return checkpoint(plan.steps)
+    return checkpoint(max(start, plan.steps))
 
 
 def learning_rate_factor(step: int, warmup_steps: int, steps: int) -> float:

@@ -44,13 +44,19 @@ def slices_of_phases(
 ) -> Slices:
     """Slices along ``axis`` of a two-phase volume, or the one image, with -1 for False and +1 for True.
 
+    The references reach to half a tile, along every axis that is longer than that.
+
     Raises:
         DataError: the images are smaller than the tile.
     """
+    images = _stack(indicator.astype(np.float32) * 2 - 1, axis, tile)
     phases = (Phase(names[0], 0), Phase(names[1], 255))
     lag = min(tile) // 2
-    references = {names[1]: Descriptors.of(indicator, lag), names[0]: Descriptors.of(~indicator, lag)}
-    return Slices(_stack(indicator.astype(np.float32) * 2 - 1, axis, tile), phases, references)
+    along = [i for i, size in enumerate(indicator.shape) if size > lag]
+    references = {
+        name: Descriptors.of(phase, lag, along) for name, phase in ((names[1], indicator), (names[0], ~indicator))
+    }
+    return Slices(images, phases, references)
 
 
 def slices_of_grey_levels(array: npt.NDArray[np.generic], axis: int, tile: tuple[int, int]) -> Slices:
@@ -67,7 +73,7 @@ def slices_of_grey_levels(array: npt.NDArray[np.generic], axis: int, tile: tuple
         low, high = float(limits.min), float(limits.max)
     else:
         low, high = float(values.min()), float(values.max())
-    if not high > low or not np.isfinite(high - low):
+    if not values.max() > values.min() or not np.isfinite(high - low):
         raise DataError("the grey levels are constant or not finite")
     return Slices(_stack((values - low) / (high - low) * 2 - 1, axis, tile), (), {})
 

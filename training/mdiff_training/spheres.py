@@ -30,8 +30,10 @@ def spheres(
     """
     if not 0 < fraction < 0.4:
         raise UsageError(f"fraction {fraction}: spheres placed at random fill between 0 and 0.38 of a box")
-    if diameter_mean <= 0 or diameter_std < 0 or min(shape) < 2 * diameter_mean:
-        raise UsageError(f"a box of {shape} is too small for spheres of diameter {diameter_mean}")
+    if diameter_mean <= 1 or diameter_std < 0 or gap < 0:
+        raise UsageError(f"diameters N({diameter_mean}, {diameter_std}) and gap {gap}: a mean above 1, the rest from 0")
+    if min(shape) < max(2 * diameter_mean, diameter_mean + 3 * diameter_std + gap):
+        raise UsageError(f"a box of {shape} is too small for spheres of diameter N({diameter_mean}, {diameter_std})")
     rng = np.random.default_rng(seed)
     box = np.array(shape, dtype=float)
     radii = _draw_radii(rng, fraction * box.prod(), diameter_mean, diameter_std)

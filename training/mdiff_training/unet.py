@@ -36,7 +36,8 @@ class UNetConfig:
         dropout: probability inside the residual blocks.
 
     Raises:
-        UsageError: lists of different length, or widths that the groups or heads do not divide.
+        UsageError: sizes that are not positive, lists of different length, or widths that the groups, the heads or 2 do
+            not divide.
     """
 
     channels: int = 1
@@ -52,6 +53,11 @@ class UNetConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        sizes = (self.channels, self.base_channels, self.blocks, self.head_channels, self.norm_groups)
+        if not self.multipliers or min(*sizes, self.pixel_unshuffle, *self.multipliers) < 1:
+            raise UsageError("the sizes of a network must be positive, and it needs at least one level")
+        if self.base_channels % 2:
+            raise UsageError(f"base_channels {self.base_channels} is odd: cosines and sines of the step share them")
         if len(self.attention) != len(self.multipliers):
             raise UsageError(f"attention names {len(self.attention)} levels, multipliers {len(self.multipliers)}")
         for multiplier, attends in zip(self.multipliers, self.attention, strict=True):

@@ -1,6 +1,6 @@
 """3D view of one phase of a volume alone, as lit solid bodies.
 
-Points are in voxels, as in :mod:`mdiff_client.raycast`.
+Points are in voxels, as in :mod:`mdiff_client.pictures.raycast`.
 """
 
 from __future__ import annotations

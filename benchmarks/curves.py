@@ -1,0 +1,66 @@
+"""S2 and lineal-path curves of a store beside its training reference, as a picture for docs/results.md.
+
+    python benchmarks/curves.py volumes.zarr curves.png [--floor REAL --phase LABEL]
+
+Needs matplotlib: pip install -e '.[docs]'.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import matplotlib as mpl
+import numpy as np
+import typer
+from matplotlib.axes import Axes
+
+from mdiff_client.evaluation import random_crops, read_phase
+from mdiff_client.store import VolumeStore
+from mdiff_core import Descriptors
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+_CROPS = 25
+
+
+def main(
+    volumes: Annotated[Path, typer.Argument()],
+    out: Annotated[Path, typer.Argument()],
+    floor: Annotated[Path | None, typer.Option(help="Real volume whose crops are drawn too.")] = None,
+    phase: Annotated[list[int] | None, typer.Option(help="Its phase of interest.")] = None,
+) -> None:
+    """Draw the mean curves of the phase of interest, with the spread over the samples."""
+    store = VolumeStore.open(volumes)
+    name = store.contract.phases[-1].name
+    reference = store.contract.references[name]
+    lag = len(reference.s2) - 1
+    sets = {
+        "sampled": [Descriptors.of(store.labels(i) == len(store.contract.phases) - 1, lag) for i in store.complete()]
+    }
+    if floor:
+        real = read_phase(floor, phase or [1])
+        sets["real crops"] = [
+            Descriptors.of(crop, lag) for crop in random_crops(real, store.contract.image_size[0], _CROPS)
+        ]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), constrained_layout=True)
+    for axes, field, label in ((left, "s2", "two-point correlation S2"), (right, "lineal_path", "lineal path LP")):
+        for colour, (title, samples) in zip(("C0", "C1"), sets.items(), strict=False):
+            _band(axes, np.array([getattr(sample, field) for sample in samples]), colour, f"{title} ({len(samples)})")
+        axes.plot(getattr(reference, field), "k--", label="training data")
+        axes.set(xlabel="lag, voxels", ylabel=label, xlim=(0, lag), ylim=(0, None))
+        axes.spines[["top", "right"]].set_visible(False)
+    left.legend(frameon=False)
+    figure.suptitle(f"{store.contract.name}: {name}")
+    figure.savefig(out, dpi=110)
+
+
+def _band(axes: Axes, curves: np.ndarray, colour: str, label: str) -> None:
+    lags = np.arange(curves.shape[1])
+    axes.fill_between(lags, *np.percentile(curves, [10, 90], axis=0), color=colour, alpha=0.2, linewidth=0)
+    axes.plot(lags, curves.mean(axis=0), color=colour, label=label)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,128 @@
+"""Checkpoints: what is written is read, and nothing else is taken for one."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from mdiff_core import ContractError, DataError, ModelContract
+from mdiff_training.checkpoint import Checkpoint
+from mdiff_training.config import TrainingConfig
+from mdiff_training.unet import UNet
+
+
+@pytest.fixture
+def checkpoint(tiny: TrainingConfig, contract: ModelContract) -> Checkpoint:
+    generator = torch.Generator().manual_seed(0)
+    weights = UNet(tiny.model).state_dict()
+    tensors = {
+        f"{part}.{name}": torch.randn(value.shape, generator=generator)
+        for part in ("model", "ema", "first", "second")
+        for name, value in weights.items()
+    }
+    return Checkpoint(contract, tiny.model, 1234, (0.5, 0.25), tensors)
+
+
+def test_round_trip(checkpoint: Checkpoint, tmp_path: Path):
+    path = tmp_path / "model.safetensors"
+    checkpoint.save(path)
+    read = Checkpoint.load(path)
+    assert (read.contract, read.network, read.step, read.losses) == (
+        checkpoint.contract,
+        checkpoint.network,
+        1234,
+        (0.5, 0.25),
+    )
+    assert read.tensors.keys() == checkpoint.tensors.keys()
+    assert all(torch.equal(read.tensors[name], value) for name, value in checkpoint.tensors.items())
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_saving_replaces_the_older_checkpoint(checkpoint: Checkpoint, tmp_path: Path):
+    path = tmp_path / "model.safetensors"
+    checkpoint.save(path)
+    dataclasses.replace(checkpoint, step=2000).save(path)
+    assert Checkpoint.load(path).step == 2000
+
+
+def test_the_contract_can_be_read_without_mdiff(checkpoint: Checkpoint, tmp_path: Path):
+    checkpoint.save(tmp_path / "model.safetensors")
+    with safe_open(tmp_path / "model.safetensors", framework="pt") as file:
+        assert json.loads(file.metadata()["contract"])["name"] == "cross8"
+
+
+def test_the_denoiser_has_the_averaged_weights_and_is_evaluated(checkpoint: Checkpoint):
+    denoiser = checkpoint.denoiser()
+    assert not denoiser.training
+    for name, value in denoiser.state_dict().items():
+        assert torch.equal(value, checkpoint.tensors[f"ema.{name}"])
+
+
+def test_weights_are_known_by_the_names_and_values_of_the_average_alone(checkpoint: Checkpoint):
+    digest = hashlib.sha256()
+    for name in sorted(UNet(checkpoint.network).state_dict()):
+        digest.update(name.encode() + bytes(checkpoint.tensors[f"ema.{name}"].flatten().view(torch.uint8).tolist()))
+    assert checkpoint.weights_sha256() == digest.hexdigest()
+
+    others = {k: v for k, v in reversed(checkpoint.tensors.items()) if k.startswith("ema.")}
+    assert dataclasses.replace(checkpoint, tensors=others).weights_sha256() == digest.hexdigest()
+    name = next(iter(others))
+    changed = {**others, name: others[name] + 1e-6}
+    assert dataclasses.replace(checkpoint, tensors=changed).weights_sha256() != digest.hexdigest()
+
+
+def test_an_absent_file_is_a_data_error(tmp_path: Path):
+    with pytest.raises(DataError, match="no such checkpoint"):
+        Checkpoint.load(tmp_path / "absent.safetensors")
+
+
+def test_a_damaged_file_is_a_data_error_wherever_it_ends(checkpoint: Checkpoint, tmp_path: Path):
+    path = tmp_path / "model.safetensors"
+    checkpoint.save(path)
+    content = path.read_bytes()
+    for end in (0, 1, 8, 100, 5000, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:end])
+        with pytest.raises(DataError, match="not a checkpoint of mdiff, or damaged"):
+            Checkpoint.load(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"network": None},
+        {"contract": None},
+        {"step": "many"},
+        {"losses": "["},
+        {"losses": "1"},
+        {"network": "[]"},
+        {"network": '{"width": 3}'},
+    ],
+)
+def test_another_safetensors_file_is_a_data_error(checkpoint: Checkpoint, tmp_path: Path, change: dict):
+    checkpoint.save(tmp_path / "good.safetensors")
+    with safe_open(tmp_path / "good.safetensors", framework="pt") as file:
+        metadata = {key: value for key, value in (file.metadata() | change).items() if value is not None}
+    save_file(checkpoint.tensors, tmp_path / "bad.safetensors", metadata)
+    with pytest.raises(DataError, match="not a checkpoint of mdiff, or damaged"):
+        Checkpoint.load(tmp_path / "bad.safetensors")
+
+
+def test_a_safetensors_file_without_metadata_is_a_data_error(checkpoint: Checkpoint, tmp_path: Path):
+    save_file(checkpoint.tensors, tmp_path / "bare.safetensors")
+    with pytest.raises(DataError, match="not a checkpoint of mdiff"):
+        Checkpoint.load(tmp_path / "bare.safetensors")
+
+
+def test_a_contract_of_another_version_is_a_contract_error(checkpoint: Checkpoint, tmp_path: Path):
+    checkpoint.save(tmp_path / "now.safetensors")
+    with safe_open(tmp_path / "now.safetensors", framework="pt") as file:
+        metadata = file.metadata()
+    metadata["contract"] = json.dumps(json.loads(metadata["contract"]) | {"version": 99})
+    save_file(checkpoint.tensors, tmp_path / "later.safetensors", metadata)
+    with pytest.raises(ContractError, match="version 99 is unknown"):
+        Checkpoint.load(tmp_path / "later.safetensors")

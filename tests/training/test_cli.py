@@ -1,0 +1,170 @@
+"""``mdiff-train`` from the command line to the checkpoint."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mdiff_core import Descriptors, Phase
+from mdiff_images import read_array
+from mdiff_training.checkpoint import Checkpoint
+from mdiff_training.cli import main
+
+NMC = Path(__file__).parents[3] / "shared" / "data" / "nmc" / "nmc-1-cal_generatedCBD_bridge.tif"
+
+# The smallest network of the compact preset, for a few steps on tiles of 16 pixels.
+TINY = [
+    f"--set={override}"
+    for override in (
+        "model.base_channels=8",
+        "model.multipliers=[1, 2]",
+        "model.attention=[false, true]",
+        "model.head_channels=8",
+        "training.image_size=[16, 16]",
+        "training.batch=2",
+        "training.steps=3",
+    )
+]
+ABOUT = ["--name", "tiny", "--licence", "Apache-2.0", "--source", "synthetic"]
+
+
+@pytest.fixture
+def mdiff_train(monkeypatch: pytest.MonkeyPatch):
+    """The command as the shell starts it: arguments in, exit code out."""
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["mdiff-train", *(str(argument) for argument in arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        return left.value.code or 0
+
+    return run
+
+
+@pytest.fixture
+def rock(tmp_path: Path) -> Path:
+    """Labels 0, 1 and 2 in 20 slices of 24 × 18 voxels."""
+    np.save(tmp_path / "rock.npy", np.random.default_rng(0).integers(0, 3, (20, 24, 18)).astype(np.uint8))
+    return tmp_path / "rock.npy"
+
+
+def test_from_spheres_to_a_checkpoint(mdiff_train, tmp_path: Path):
+    volume, checkpoint = tmp_path / "spheres.npy", tmp_path / "spheres.safetensors"
+    assert mdiff_train("spheres", volume, "--length", 40, "--width", 32, "--fraction", 0.2, "--seed", 4) == 0
+    spheres = np.load(volume)
+    assert spheres.shape == (40, 32, 32)
+    fit = ["fit", volume, checkpoint, *ABOUT, *TINY, "--phase", 1, "--phase-names", "matrix,sphere"]
+    assert mdiff_train(*fit, "--voxel-size", 0.5, "--voxel-unit", "micrometer") == 0
+
+    trained = Checkpoint.load(checkpoint)
+    contract = trained.contract
+    assert trained.step == 3
+    assert trained.network.base_channels == 8
+    assert (contract.name, contract.image_size, contract.channels, contract.prediction) == (
+        "tiny",
+        (16, 16),
+        1,
+        "epsilon",
+    )
+    assert contract.phases == (Phase("matrix", 0), Phase("sphere", 255))
+    assert contract.schedule.timesteps == 1000
+    assert contract.references["sphere"] == Descriptors.of(spheres == 1, 8)
+    assert (contract.voxel_size, contract.voxel_unit) == (0.5, "micrometer")
+    assert (contract.provenance.data, contract.provenance.licence) == ("synthetic", "Apache-2.0")
+    assert contract.provenance.command.startswith(f"mdiff-train fit {volume} {checkpoint} --name tiny")
+    assert contract.provenance.git_revision
+
+
+def test_a_run_is_resumed_where_asked_and_only_there(mdiff_train, rock: Path, tmp_path: Path, capsys):
+    checkpoint = tmp_path / "rock.safetensors"
+    fit = ["fit", rock, checkpoint, *ABOUT, *TINY, "--phase", 1]
+    assert mdiff_train(*fit) == 0
+    capsys.readouterr()
+    assert mdiff_train(*fit) == 2
+    assert capsys.readouterr().err == f"error: {checkpoint} exists: continue it with --resume, or choose another name\n"
+    assert mdiff_train(*fit, "--resume", "--set", "training.steps=5") == 0
+    assert Checkpoint.load(checkpoint).step == 5
+
+
+def test_phases_are_grouped_and_a_part_is_cut_out(mdiff_train, rock: Path, tmp_path: Path):
+    checkpoint = tmp_path / "rock.safetensors"
+    cut = ["--crop", "1:19,0:24,:17", "--axis", 1]
+    assert mdiff_train("fit", rock, checkpoint, *ABOUT, *TINY, "--phase", 0, "--phase", 2, *cut) == 0
+    part = np.load(rock)[1:19, 0:24, :17]
+    references = Checkpoint.load(checkpoint).contract.references
+    assert references == {"phase": Descriptors.of(part != 1, 8), "matrix": Descriptors.of(part == 1, 8)}
+
+
+def test_grey_levels_have_no_phases(mdiff_train, tmp_path: Path):
+    image = np.random.default_rng(0).integers(0, 256, (30, 20)).astype(np.uint8)
+    (tmp_path / "sem.raw").write_bytes(image.tobytes())
+    checkpoint = tmp_path / "sem.safetensors"
+    assert mdiff_train("fit", tmp_path / "sem.raw", checkpoint, *ABOUT, *TINY, "--raw-shape", "30x20") == 0
+    assert Checkpoint.load(checkpoint).contract.phases == ()
+
+
+@pytest.mark.parametrize(
+    ("extra", "code", "message"),
+    [
+        (["--phase", "7"], 3, "rock.npy has no voxel of value 7: its values are 0, 1, 2"),
+        (["--crop", "0:9"], 2, "crop '0:9' names 1 axes, the array has 3"),
+        (["--preset", "huge"], 2, "preset 'huge' is neither a file nor one of"),
+        (["--set", "training.steps=many"], 2, "training.steps = 'many' is not int"),
+        (["--set", "training.image_size=[32, 32]"], 3, "smaller than the tile 32×32"),
+        (["--phase", "1", "--axis", "3"], 3, "slice axes 0, 1 and 2, not 3"),
+        (["--phase", "1", "--phase-names", "rock,rock"], 4, "phase names must differ"),
+        (["--device", "warp"], 2, "torch cannot use the device 'warp'"),
+    ],
+)
+def test_mistakes_are_one_line_and_an_exit_code(
+    mdiff_train, rock: Path, tmp_path: Path, capsys, extra: list[str], code: int, message: str
+):
+    assert mdiff_train("fit", rock, tmp_path / "model.safetensors", *ABOUT, *TINY, *extra) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("there.npy", "exists: choose another name"),
+        ("new.tif", "not an NPY file"),
+        ("absent/new.npy", "existing folder"),
+    ],
+)
+def test_spheres_are_written_to_a_new_npy_file(mdiff_train, tmp_path: Path, capsys, name: str, message: str):
+    (tmp_path / "there.npy").write_bytes(b"precious")
+    assert mdiff_train("spheres", tmp_path / name, "--length", 32, "--width", 32) == 2
+    assert message in capsys.readouterr().err
+    assert (tmp_path / "there.npy").read_bytes() == b"precious"
+    assert [path.name for path in tmp_path.iterdir()] == ["there.npy"]
+
+
+def test_help_comes_without_loading_torch():
+    code = (
+        "import sys\nfrom mdiff_training.cli import main\ntry:\n    main()\nfinally:\n    print('torch' in sys.modules)"
+    )
+    for arguments in ([], ["fit"], ["spheres"]):
+        result = subprocess.run(
+            [sys.executable, "-c", code, *arguments, "--help"], capture_output=True, text=True, check=True
+        )
+        assert "Usage" in result.stdout
+        assert result.stdout.endswith("False\n")
+        assert result.stderr == ""
+
+
+@pytest.mark.skipif(not NMC.is_file(), reason="the NMC cathode (shared/data/nmc beside the repository) is not here")
+def test_a_rod_of_a_real_cathode_is_fitted(mdiff_train, tmp_path: Path):
+    """The rod of Micro3Diff's case III, a short piece of it."""
+    checkpoint = tmp_path / "nmc.safetensors"
+    part = ["--phase", 1, "--phase-names", "rest,active", "--crop", "93:157,118:182,0:20", "--axis", 2]
+    assert mdiff_train("fit", NMC, checkpoint, *ABOUT, *TINY, *part) == 0
+    trained = Checkpoint.load(checkpoint)
+    rod = read_array(NMC)[93:157, 118:182, 0:20] == 1
+    assert trained.contract.references["active"] == Descriptors.of(rod, 8)
