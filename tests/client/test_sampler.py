@@ -64,7 +64,7 @@ def test_planes_in_turn_starve_the_field_and_calibrated_thick_slices_do_not(make
     """Why the default plan is not Algorithm 1 at few steps, where the exact 3D answer is known."""
     denoiser = make_gaussian(n=32, width=6.0)
     calibrated = covariance_error(gaussian_plan("calibrated"), denoiser, volumes=4)
-    plain = covariance_error(gaussian_plan("calibrated", thick_slices=False), denoiser, volumes=4)
+    plain = covariance_error(gaussian_plan("calibrated", thick_slices=0.0), denoiser, volumes=4)
     in_turn = covariance_error(gaussian_plan("paper", steps=60, harmonize=1), denoiser, volumes=4)
     assert calibrated < 35
     assert plain > 1.5 * calibrated
@@ -105,7 +105,7 @@ def test_the_tilt_holds_the_reference_fraction(make_gaussian):
     curves = dataclasses.replace(denoiser.contract.references["sphere"], fraction=0.2)
     denoiser.contract = dataclasses.replace(denoiser.contract, references={"sphere": curves})
     volume = sample(denoiser, dataclasses.replace(PLANS["calibrated"], steps=5), seed=0)
-    assert volume.mean() == pytest.approx(2 * 0.2 - 1, abs=1e-3)
+    assert (volume > 0).mean() == pytest.approx(0.2, abs=1e-3)
 
 
 def test_a_plan_that_needs_the_reference_says_so(gaussian):

@@ -68,6 +68,26 @@ def test_calibration_is_the_best_fit_over_all_modes(n, sigma):
     assert found.gain == pytest.approx(fits[best][1], rel=1e-6)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.6])
+def test_thinner_slices_come_with_their_own_gain(share):
+    """The mean of the planes, times the gain, explains all of the exact answer that one number can."""
+    n, sigma = 16, 3.0
+    model = GaussianModel(covariance_of(3.0, n), n)
+    best, thinner = model.thickness(sigma), model.thickness(sigma, share)
+    assert thinner.width == pytest.approx(share * best.width)
+    noise = np.random.default_rng(0).standard_normal((200, n, n, n))
+    r = np.minimum(np.arange(n), n - np.arange(n))
+    distance = np.linalg.norm(np.meshgrid(r, r, r, indexing="ij"), axis=0)
+    volume = np.maximum(np.fft.fftn(np.interp(distance, np.arange(n), covariance_of(3.0, n), right=0)).real, 1e-6)
+    flat = np.maximum(np.fft.fft2(np.interp(distance[0], np.arange(n), covariance_of(3.0, n), right=0)).real, 1e-6)
+    noisy = np.fft.fftn(noise, axes=(1, 2, 3)) * np.sqrt(volume + sigma**2)
+    kernel = gaussian(thinner.width, n)
+    across, within = np.fft.fft(kernel).real, flat / (flat + sigma**2 * (kernel**2).sum())
+    planes = (within[None] * across[:, None, None] + within[:, None] * across[:, None] + within[..., None] * across) / 3
+    mean, exact = planes * noisy, volume / (volume + sigma**2) * noisy
+    assert thinner.gain == pytest.approx((mean * exact.conj()).real.sum() / (np.abs(mean) ** 2).sum(), rel=0.01)
+
+
 def test_slices_get_thinner_as_the_noise_goes():
     model = GaussianModel(covariance_of(5.0, 33), 64)
     widths = [model.thickness(sigma).width for sigma in (0.1, 0.5, 1.5, 6.0, 30.0)]

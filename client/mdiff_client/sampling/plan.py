@@ -27,8 +27,9 @@ class SamplingPlan:
         eta: stochasticity of DDIM: 0 deterministic, 1 ancestral with the posterior variance (Song et al. 2021, eq. 16).
         harmonize: n_h, how many times a step is taken, with renoising between (Micro3Diff, section 3.3).
         band: (low, high) σ between which steps are harmonized.
-        thick_slices: smooth across the slices before denoising, with width and gain calibrated on the reference S2.
-        tilt: hold the mean of x̂₀ at the reference phase fraction.
+        thick_slices: smooth across the slices before denoising, with this share of the width that is best for the
+            Gaussian field of the reference S2; 0: slices as they are.
+        tilt: hold the share of x̂₀ above zero at the reference phase fraction.
         roll: denoise under a random cyclic shift, which makes the volume periodic.
         clip: limit x̂₀ to [-1, 1].
 
@@ -43,7 +44,7 @@ class SamplingPlan:
     eta: float
     harmonize: int
     band: tuple[float, float]
-    thick_slices: bool
+    thick_slices: float
     tilt: bool
     roll: bool
     clip: bool
@@ -102,9 +103,9 @@ PLANS = {
         planes="average",
         sampler="ddim",
         eta=0.0,
-        harmonize=1,
-        band=(0.1, 1.5),
-        thick_slices=True,
+        harmonize=3,
+        band=(0.1, 0.8),
+        thick_slices=0.6,
         tilt=True,
         roll=True,
         clip=True,
@@ -117,7 +118,7 @@ PLANS = {
         eta=0.5,
         harmonize=4,
         band=(0.15, 1.5),
-        thick_slices=True,
+        thick_slices=0.6,
         tilt=True,
         roll=True,
         clip=True,
@@ -130,7 +131,7 @@ PLANS = {
         eta=1.0,
         harmonize=10,
         band=_EVERYWHERE,
-        thick_slices=False,
+        thick_slices=0.0,
         tilt=False,
         roll=False,
         clip=False,

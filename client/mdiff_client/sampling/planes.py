@@ -36,7 +36,7 @@ class MultiPlane:
         denoiser: the network.
         plan: decides which planes are asked and how they are combined.
         training: the schedule the network was trained with.
-        mean: mean of the data in [-1, 1], kept by gain and tilt; None where the plan uses neither.
+        mean: mean of the data in [-1, 1], which gain and tilt keep; None where the plan uses neither.
         on_evaluation: called after each network evaluation.
     """
 
@@ -97,4 +97,4 @@ class MultiPlane:
     def _constrained(self, x0: Volume) -> Volume:
         if self.plan.clip:
             x0 = np.clip(x0, -1, 1)
-        return tilt(x0, self.mean) if self.plan.tilt and self.mean is not None else x0
+        return tilt(x0, (1 + self.mean) / 2) if self.plan.tilt and self.mean is not None else x0

@@ -44,7 +44,7 @@ def sample(
     schedule = plan.schedule(training)
     size = _cube(contract)
     mean = _reference_mean(contract) if plan.tilt or plan.thick_slices else None
-    thicknesses = _thicknesses(contract, schedule, size[0]) if plan.thick_slices else [PLAIN] * len(schedule)
+    thicknesses = _thicknesses(contract, schedule, size[0], plan.thick_slices)
     planes = MultiPlane(denoiser, plan, training, mean, on_evaluation)
     noise = Noise(seed, volume)
     shape = (contract.channels, *size)
@@ -83,8 +83,10 @@ def _reference_mean(contract: ModelContract) -> float:
     return 2 * contract.references[contract.phases[1].name].fraction - 1
 
 
-def _thicknesses(contract: ModelContract, schedule: NoiseSchedule, n: int) -> list[Thickness]:
+def _thicknesses(contract: ModelContract, schedule: NoiseSchedule, n: int, share: float) -> list[Thickness]:
+    if share == 0:
+        return [PLAIN] * len(schedule)
     s2 = np.array(contract.references[contract.phases[1].name].s2)
     # S2 is the moment of a field of 0 and 1; the network's field is -1 and 1, twice as far apart.
     model = GaussianModel(4 * (s2 - s2[0] ** 2), n)
-    return [model.thickness(sigma) for sigma in schedule.sigma]
+    return [model.thickness(sigma, share) for sigma in schedule.sigma]

@@ -81,23 +81,23 @@ class GaussianModel:
             line[-1] = 1.0
         self._count = line[:, None, None] * line[:, None] * line
 
-    def thickness(self, sigma: float) -> Thickness:
+    def thickness(self, sigma: float, share: float = 1.0) -> Thickness:
         """Width and gain with which the mean of three thick-slice denoisers comes nearest to the exact 3D one.
 
         The exact one is λ₃/(λ₃+σ²), a thick-slice one ĥ·λ₂/(λ₂+σ²Σh²); nearest in least squares over the modes, each
-        weighted with its power λ₃+σ² in the noisy field.
+        weighted with its power λ₃+σ² in the noisy field. With a ``share`` below 1 the slices are that much thinner than
+        the best width, and the gain is the best for them.
         """
+        best = min(_WIDTHS, key=lambda width: self._fit(sigma, width)[0])
+        return Thickness(share * best, self._fit(sigma, share * best)[1])
+
+    def _fit(self, sigma: float, width: float) -> tuple[float, float]:
+        """Relative squared error, and gain, of the best multiple of the planes' mean."""
         power = self._volume + sigma**2
         exact, weight = self._volume / power, self._count * power
-        norm = (weight * exact**2).sum()
-        best, best_error = PLAIN, np.inf
-        for width in _WIDTHS:
-            mean = self._mean_of_planes(sigma, width)
-            cross, square = (weight * mean * exact).sum(), (weight * mean**2).sum()
-            error = 1 - cross**2 / (square * norm)
-            if error < best_error:
-                best, best_error = Thickness(width, float(cross / square)), error
-        return best
+        mean = self._mean_of_planes(sigma, width)
+        cross, square = (weight * mean * exact).sum(), (weight * mean**2).sum()
+        return float(1 - cross**2 / (square * (weight * exact**2).sum())), float(cross / square)
 
     def _mean_of_planes(self, sigma: float, width: float) -> Floats:
         h = gaussian(width, self._n)
