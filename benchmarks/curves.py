@@ -15,14 +15,13 @@ import numpy as np
 import typer
 from matplotlib.axes import Axes
 
-from mdiff_client.evaluation import random_crops, read_phase
+from mdiff_client.evaluation import CROPS, random_crops, read_phase
 from mdiff_client.store import VolumeStore
 from mdiff_core import Descriptors
+from mdiff_core.command import run_app
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
-
-_CROPS = 25
 
 
 def main(
@@ -42,7 +41,7 @@ def main(
     if floor:
         real = read_phase(floor, phase or [1])
         sets["real crops"] = [
-            Descriptors.of(crop, lag) for crop in random_crops(real, store.contract.image_size[0], _CROPS)
+            Descriptors.of(crop, lag) for crop in random_crops(real, store.contract.image_size[0], CROPS)
         ]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), constrained_layout=True)
     for axes, field, label in ((left, "s2", "two-point correlation S2"), (right, "lineal_path", "lineal path LP")):
@@ -63,4 +62,4 @@ def _band(axes: Axes, curves: np.ndarray, colour: str, label: str) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_app(lambda: typer.run(main))

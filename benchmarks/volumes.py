@@ -13,6 +13,7 @@ times within each pair. Stores are kept under ``--keep`` where it is given.
 from __future__ import annotations
 
 import datetime
+import os
 import platform
 import statistics
 import subprocess
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import onnxruntime
 import typer
 
 from mdiff_client.denoisers import Denoiser
@@ -117,8 +119,9 @@ def _conditions() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    kind = f"{len(models)} cores of {models[0]}" if models else platform.machine()
-    return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {kind}, no GPU used, Python {platform.python_version()}"
+    kind = f"{len(os.sched_getaffinity(0))} cores of {models[0] if models else platform.machine()}"
+    engine = f"onnxruntime {onnxruntime.__version__} ({onnxruntime.get_device()})"
+    return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {kind}, {engine}, Python {platform.python_version()}"
 
 
 if __name__ == "__main__":

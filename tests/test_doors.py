@@ -16,9 +16,9 @@ RULES = {
     "core": "numpy",
     "images": "mdiff_core numpy tifffile",
     "training": "mdiff_core mdiff_images numpy safetensors torch tqdm typer",
-    "export": "mdiff_core mdiff_training google numpy onnx onnxruntime onnxscript torch tqdm tritonclient typer",
+    "export": "mdiff_core mdiff_training google numpy onnx onnxruntime onnxscript torch tritonclient typer",
     "serving": "mdiff_core typer",
-    "client": "mdiff_core mdiff_images PIL numpy onnxruntime rich tqdm tritonclient typer zarr",
+    "client": "mdiff_core mdiff_images PIL numpy onnxruntime tqdm tritonclient typer zarr",
 }
 # The file that answers inside Triton, in the server's own environment: it may import nothing of mdiff.
 INSIDE_TRITON = ROOT / "serving/mdiff_serving/onnxruntime_backend.py"

@@ -10,6 +10,7 @@ import typer
 
 from mdiff_core.command import run_app
 from mdiff_core.errors import DataError, UsageError
+from mdiff_core.outputs import check_new
 
 app = typer.Typer(
     help="Sample 3D microstructure volumes from a 2D denoiser, and look at them.",
@@ -39,7 +40,7 @@ def info(
     from mdiff_client.report import contracts_json, contracts_text
 
     place = Place(url, repository, timeout)
-    contracts = [place.contract(name) for name in ([model] if model else place.models())]
+    contracts = [place.contract(model)] if model else place.contracts()
     typer.echo(contracts_json(contracts) if json else contracts_text(contracts))
 
 
@@ -73,6 +74,7 @@ def generate3d(
     from mdiff_client.sampling import named_plan
 
     chosen = named_plan(plan, steps=steps, harmonize=harmonize, sampler=sampler, eta=eta)
+    check_new(out)
     place = Place(url, repository, timeout)
     if dry_run:
         cost = costs(place.contract(model), chosen, count, grey=grey)
@@ -91,23 +93,30 @@ def generate3d(
 def evaluate_command(
     volumes: Annotated[Path, typer.Argument(help="Zarr store made by generate3d.")],
     against: Annotated[
-        Path | None, typer.Option(help="Real volume or image (TIFF, NPY) to compare with; none: the training data.")
+        Path | None,
+        typer.Option(help="Real volume or image (TIFF, NPY, RAW) to compare with; none: the training data."),
     ] = None,
     floor: Annotated[
         Path | None, typer.Option(help="Real volume: also report how far real crops of it are from the reference.")
     ] = None,
     phase: Annotated[
-        list[int] | None, typer.Option(help="Label values of the phase of interest in the real data (repeatable).")
+        list[int] | None,
+        typer.Option(help="Label value of the phase of interest in the real data (repeatable); none: 1."),
     ] = None,
+    raw_shape: Annotated[str | None, typer.Option(help="Shape of real data in a RAW file, as 300x64x64.")] = None,
     json: Json = False,
 ) -> None:
     """Report phase fraction, specific surface, S2 and LP error of volumes against real material."""
     from mdiff_client.evaluation import evaluate, read_phase
     from mdiff_client.report import evaluation_json, evaluation_text
     from mdiff_client.store import VolumeStore
+    from mdiff_images import parse_shape
 
+    if phase and not (against or floor):
+        raise UsageError("--phase is about real data: give it with --against or --floor")
     store = VolumeStore.open(volumes)
-    reference, real = (read_phase(path, phase or [1]) if path else None for path in (against, floor))
+    shape = parse_shape(raw_shape) if raw_shape else None
+    reference, real = (read_phase(path, phase or [1], shape) if path else None for path in (against, floor))
     evaluation = evaluate(store, reference, real)
     typer.echo(evaluation_json(evaluation) if json else evaluation_text(evaluation))
 
@@ -117,18 +126,21 @@ def preview_command(
     volumes: Annotated[Path, typer.Argument(help="Zarr store made by generate3d.")],
     out: Annotated[Path, typer.Argument(help="PNG to write.")],
     volume: Annotated[int, typer.Option(min=0, help="Which volume of the store.")] = 0,
+    phase: Annotated[str | None, typer.Option(help="Phase shown as bodies; none: the last one.")] = None,
 ) -> None:
     """Draw a volume: three orthogonal sections and a 3D view."""
+    import numpy as np
+
     from mdiff_client.pictures import preview
     from mdiff_client.store import VolumeStore
 
-    if out.exists():
-        raise UsageError(f"{out} exists: choose another name, or remove it first")
+    check_new(out)
     store = VolumeStore.open(volumes)
-    contract = store.contract
+    contract, array = store.contract, store.read(volume)
     picture = preview(
-        store.read(volume),
-        phases=contract.phases,
+        array,
+        phases=contract.phases if array.dtype == np.uint8 else (),
+        highlight=contract.phase_label(phase) if phase else None,
         voxel_size=contract.voxel_size,
         voxel_unit=contract.voxel_unit,
         title=f"{contract.name}, volume {volume}",

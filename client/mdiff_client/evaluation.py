@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mdiff_client.sampling import SamplingPlan
+from mdiff_client.sampling.plan import described
 from mdiff_client.store import VolumeStore
-from mdiff_core import DataError, Descriptors, ModelContract, UsageError, error_rate
+from mdiff_core import DataError, Descriptors, ModelContract, UsageError, error_rate, reference_descriptors
 from mdiff_images import group_phases, read_array
 
 _RESAMPLES = 2000
-_CROPS = 25  # as many as the volumes that the paper averages
+CROPS = 25  # of the real-vs-real floor: as many as the volumes that the paper averages
 Interval = tuple[float, float]
 Indicator = npt.NDArray[np.bool_]
 
@@ -102,7 +102,11 @@ def evaluate(store: VolumeStore, reference: Indicator | None = None, floor: Indi
     real = reference if reference is not None else floor
     if real is not None and len(contract.phases) != 2:
         raise UsageError(f"model {contract.name} has {len(contract.phases)} phases: real data can be given for two")
-    references = dict(contract.references) if reference is None else _references(reference, contract)
+    references = (
+        dict(contract.references)
+        if reference is None
+        else reference_descriptors(reference, contract.phases[0].name, contract.phases[1].name, _lag(contract))
+    )
     samples: dict[str, list[Descriptors]] = {name: [] for name in references}
     indices = store.complete()
     for index in indices:
@@ -110,12 +114,12 @@ def evaluate(store: VolumeStore, reference: Indicator | None = None, floor: Indi
         for name, of_phase in samples.items():
             of_phase.append(_measure(labels == contract.phase_label(name), references[name]))
     crops: dict[str, list[Descriptors]] = {name: [] for name in references}
-    for crop in random_crops(floor, contract.image_size[0], _CROPS) if floor is not None else ():
+    for crop in random_crops(floor, contract.image_size[0], CROPS) if floor is not None else ():
         for name, of_phase in crops.items():
             of_phase.append(_measure(crop if contract.phase_label(name) else ~crop, references[name]))
     return Evaluation(
         model=contract.name,
-        plan=SamplingPlan(**store.plan).summary(),
+        plan=described(store.plan),
         volumes=len(indices),
         evaluations=store.record(indices[0])["evaluations"] if indices else 0,
         phases={name: compare(of_phase, references[name]) for name, of_phase in samples.items()},
@@ -123,19 +127,18 @@ def evaluate(store: VolumeStore, reference: Indicator | None = None, floor: Indi
     )
 
 
-def read_phase(path: Path, values: Sequence[int]) -> Indicator:
+def read_phase(path: Path, values: Sequence[int], raw_shape: tuple[int, ...] | None = None) -> Indicator:
     """The phase of interest in a labelled file: True where it holds one of ``values``.
 
     Raises:
         DataError: the file cannot be read, or has no such value.
+        UsageError: a RAW file without its shape.
     """
-    return group_phases(read_array(path), values, str(path))
+    return group_phases(read_array(path, raw_shape=raw_shape), values, str(path))
 
 
-def _references(indicator: Indicator, contract: ModelContract) -> dict[str, Descriptors]:
-    lag = min(contract.image_size) // 2
-    rest, interest = (phase.name for phase in contract.phases)
-    return {interest: Descriptors.of(indicator, lag), rest: Descriptors.of(~indicator, lag)}
+def _lag(contract: ModelContract) -> int:
+    return min(contract.image_size) // 2
 
 
 def _measure(indicator: Indicator, reference: Descriptors) -> Descriptors:

@@ -36,6 +36,7 @@ def generate(
     contract = denoiser.contract
     evaluations = plan.evaluations(contract.schedule.build())
     convert = to_grey if grey else to_labels
+    convert(np.zeros((contract.channels, 1, 1, 1)), contract)  # a model that cannot give this is told before sampling
     store = VolumeStore.create(out, contract, plan, seed, count, grey=grey)
     try:
         for index in range(count):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from mdiff_client.evaluation import Comparison, Evaluation
 from mdiff_client.sampling import SamplingPlan
+from mdiff_client.sampling.plan import described
 from mdiff_core import ModelContract
 
 
@@ -32,7 +33,7 @@ def costs(contract: ModelContract, plan: SamplingPlan, count: int, *, grey: bool
         "evaluations_per_volume": evaluations,
         "images_per_evaluation": height,
         "bytes_before_compression": count * height * height * width * (4 if grey else 1),
-        "plan": plan.summary(),
+        "plan": described(dataclasses.asdict(plan)),
     }
 
 

@@ -23,7 +23,8 @@ import zarr
 
 from mdiff_client.phases import to_labels
 from mdiff_client.sampling import SamplingPlan
-from mdiff_core import DataError, ModelContract, UsageError
+from mdiff_core import DataError, ModelContract
+from mdiff_core.outputs import check_new
 
 _CHUNK = 64
 _ARRAY = "0"
@@ -55,8 +56,7 @@ class VolumeStore:
             UsageError: ``path`` exists.
             DataError: ``path`` cannot be written.
         """
-        if path.exists():
-            raise UsageError(f"{path} exists: choose another name, or remove it first")
+        check_new(path)
         height, width = contract.image_size
         size = (height, height, width)
         mdiff = {
@@ -89,9 +89,9 @@ class VolumeStore:
             DataError: not a store of mdiff.
             ContractError: its contract cannot be used.
         """
-        if not path.is_dir():
-            raise DataError(f"{path}: no such store")
         try:
+            if not path.is_dir():
+                raise DataError(f"{path}: no such store")
             attributes = zarr.open_group(path, mode="r").attrs.asdict()
             mdiff: dict[str, Any] = attributes["mdiff"]  # type: ignore[assignment]
             return cls(path, ModelContract.from_json(json.dumps(mdiff["contract"])), mdiff["plan"], mdiff["seed"])

@@ -1,7 +1,14 @@
 """What every room shares: the model contract, the noise schedule, the descriptors, the errors. Needs only numpy."""
 
 from mdiff_core.contract import CONTRACT_KEY, CONTRACT_VERSION, ModelContract, Phase, Provenance, ScheduleSpec
-from mdiff_core.descriptors import Descriptors, error_rate, lineal_path, specific_surface, two_point_correlation
+from mdiff_core.descriptors import (
+    Descriptors,
+    error_rate,
+    lineal_path,
+    reference_descriptors,
+    specific_surface,
+    two_point_correlation,
+)
 from mdiff_core.errors import (
     ContractError,
     DataError,
@@ -29,6 +36,7 @@ __all__ = [
     "UsageError",
     "error_rate",
     "lineal_path",
+    "reference_descriptors",
     "specific_surface",
     "two_point_correlation",
 ]

@@ -5,19 +5,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from mdiff_core.errors import MdiffError
+from mdiff_core.errors import MdiffError, UsageError
 
 
 def run_app(app: Callable[[], object]) -> None:
     """Run a command line; an :class:`MdiffError` becomes one line on stderr and its class's exit code.
 
-    Ctrl-C leaves with 130, as shells expect.
+    A package that an extra would install is missed in one line too. Ctrl-C leaves with 130, as shells expect.
     """
     try:
         app()
     except MdiffError as error:
         print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if (error.name or "mdiff").startswith("mdiff"):
+            raise
+        print(
+            f"error: {error.name} is not installed: the README, Installing, names the extra",
+            file=sys.stderr,
+        )
+        sys.exit(UsageError.exit_code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,6 +23,7 @@ CONTRACT_VERSION = 1
 
 Prediction = Literal["epsilon", "epsilon+variance"]
 PLANES = ("xy", "xz", "yz")
+"""Name of the plane normal to each axis of a volume [Z, Y, X]."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class ScheduleSpec:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the weights come from. ``weights_sha256`` is over the weight file the model was exported from."""
+    """Where the weights come from. ``weights_sha256`` is over the names and float32 values of the exported weights."""
 
     data: str
     licence: str
@@ -108,7 +110,11 @@ class ModelContract:
     io_dtype: Literal["float32", "float16"] = "float32"
 
     def __post_init__(self) -> None:
-        _require(bool(self.name), "the model needs a name")
+        # It names a folder of the repository.
+        _require(
+            re.fullmatch(r"\w[\w.-]*", self.name) is not None,
+            f"model name {self.name!r}: use letters, digits, _ . and -, and begin with neither . nor -",
+        )
         _require(len(self.image_size) == 2 and min(self.image_size) >= 1, f"image size {self.image_size} is not (H, W)")
         expected = {0: self.channels, 2: 1}.get(len(self.phases), len(self.phases))
         _require(

@@ -128,6 +128,20 @@ class Descriptors:
         )
 
 
+def reference_descriptors(indicator: Indicator, rest: str, interest: str, max_lag: int) -> dict[str, Descriptors]:
+    """Descriptors of both phases of a material, by name: ``interest`` where ``indicator`` is True, ``rest`` elsewhere.
+
+    Measured along every axis that is longer than ``max_lag``.
+
+    Raises:
+        DataError: no axis is.
+    """
+    along = [axis for axis, size in enumerate(indicator.shape) if size > max_lag]
+    if not along:
+        raise DataError(f"{indicator.shape} voxels are too few for curves of {max_lag} lags")
+    return {name: Descriptors.of(phase, max_lag, along) for name, phase in ((interest, indicator), (rest, ~indicator))}
+
+
 def _leading(indicator: Indicator, axis: int, max_lag: int) -> Indicator:
     if indicator.dtype != np.bool_:
         raise DataError(f"descriptors take a boolean array, not {indicator.dtype}: compare the labels with a phase")

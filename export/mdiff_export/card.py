@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mdiff_core import DataError, ModelContract
 from mdiff_export.parity import Parity
+from mdiff_training.checkpoint import LOSS_WINDOW
 
 # A checkpoint keeps one loss for each hundred steps: the last thousand steps.
 _LAST_LOSSES = 10
@@ -127,7 +128,7 @@ def _provenance(contract: ModelContract) -> str:
 def _network(contract: ModelContract, parameters: int, step: int, losses: tuple[float, ...], parity: Parity) -> str:
     schedule = contract.schedule
     last = losses[-_LAST_LOSSES:]
-    loss = f"{sum(last) / len(last):.4f}, mean of the last {100 * len(last)} steps" if last else "not recorded"
+    loss = f"{sum(last) / len(last):.4f}, mean of the last {LOSS_WINDOW * len(last)} steps" if last else "not recorded"
     betas = f", β from {schedule.beta_first:g} to {schedule.beta_last:g}" if schedule.kind == "linear" else ""
     return (
         "## Network\n\n"

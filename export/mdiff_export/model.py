@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from mdiff_core import ContractError, DataError, ModelContract, UsageError
+from mdiff_core import DataError, ModelContract, UsageError
 from mdiff_export import OLDEST_OPSET
 from mdiff_export.card import Metrics, model_card
 from mdiff_export.config import triton_config
@@ -55,8 +54,6 @@ def export_model(
     """
     provenance = dataclasses.replace(checkpoint.contract.provenance, weights_sha256=checkpoint.weights_sha256())
     contract = dataclasses.replace(checkpoint.contract, provenance=provenance)
-    if not re.fullmatch(r"\w[\w.-]*", contract.name):
-        raise ContractError(f"model name {contract.name!r} cannot name a folder: use letters, digits, _ . and -")
     network = _network(checkpoint)
     check_contract(network, contract)
     repository = repository.resolve()

@@ -75,6 +75,8 @@ def publish(build: Callable[[Path], None], target: Path) -> None:
 
 
 def _private_environment(notify: Callable[[str], object]) -> ServerEnvironment:
+    if sys.platform != "linux":
+        raise PermanentError("no tritonserver on the PATH, and the one mdiff can set up runs on Linux only")
     if sys.version_info[:2] not in SUPPORTED_PYTHONS:
         supported = " or ".join(f"{major}.{minor}" for major, minor in SUPPORTED_PYTHONS)
         raise PermanentError(

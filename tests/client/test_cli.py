@@ -1,14 +1,17 @@
 """The command line as a user meets it: in a process of its own."""
 
 import json
+import signal
 import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
 import zarr
 from PIL import Image
 
+from mdiff_core import CONTRACT_KEY
 from mdiff_training.spheres import spheres
 
 QUICK = ["--steps", "2"]
@@ -82,6 +85,13 @@ def test_preview_draws_a_png(store, tmp_path):
         assert min(picture.size) > 300
 
 
+def test_preview_draws_grey_levels_too(tmp_path):
+    client("generate3d", tmp_path / "grey.zarr", "--grey", "--steps", 1)
+    result = client("preview", tmp_path / "grey.zarr", tmp_path / "grey.png")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "grey.png").is_file()
+
+
 def test_info_prints_the_contracts_of_the_bundled_models():
     assert set(json.loads(client("info", "--json").stdout)) == {"spheres64", "nmc64"}
     text = client("info", "--model", "nmc64").stdout
@@ -121,6 +131,8 @@ def test_there_is_no_progress_bar_without_a_terminal(tmp_path):
         (["--steps", "0"], 2, "at least one"),
         (["--model", "granite"], 2, "it has nmc64, spheres64"),
         (["--repository", "nowhere"], 3, "no such model repository"),
+        (["--plan", "paper", "--eta", "0"], 2, "eta belongs to the sampler ddim"),
+        (["--repository", "nowhere", "--url", "localhost:1"], 2, "not both"),
     ],
 )
 def test_a_wrong_request_is_one_line_and_leaves_nothing(tmp_path, arguments, code, complaint):
@@ -143,6 +155,42 @@ def test_a_dead_server_leaves_nothing(tmp_path, free_port):
     result = client("generate3d", tmp_path / "out.zarr", "--url", f"127.0.0.1:{free_port()}")
     assert_one_line(result, 5, "no server answers")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_model_name_on_a_server_leaves_nothing(tmp_path, tiny_triton):
+    result = client("generate3d", tmp_path / "out.zarr", "--url", tiny_triton.grpc_address, "--model", "granite")
+    assert_one_line(result, 6, "has no model 'granite'")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_frozen_server_leaves_nothing(tmp_path, tiny_repository, start_triton):
+    server = start_triton(tiny_repository)
+    server.process.send_signal(signal.SIGSTOP)
+    result = client(
+        "generate3d", tmp_path / "out.zarr", "--url", server.grpc_address, "--model", "tiny", "--timeout", 1
+    )
+    assert_one_line(result, 5, "did not answer within 1 s")
+    assert not (tmp_path / "out.zarr").exists()
+
+
+def test_a_truncated_onnx_file_is_one_line(tmp_path, tiny_repository):
+    path = tiny_repository / "tiny" / "1" / "model.onnx"
+    path.write_bytes(path.read_bytes()[:200])
+    result = client("generate3d", tmp_path / "out.zarr", "--repository", tiny_repository, "--model", "tiny")
+    assert_one_line(result, 3, "not a readable ONNX model")
+
+
+def test_a_contract_of_an_unknown_version_is_one_line(tmp_path, tiny_repository):
+    path = tiny_repository / "tiny" / "1" / "model.onnx"
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {CONTRACT_KEY: '{"version": 99}'})
+    onnx.save(model, path)
+    result = client("generate3d", tmp_path / "out.zarr", "--repository", tiny_repository, "--model", "tiny")
+    assert_one_line(result, 4, "version 99 is unknown")
+
+
+def test_the_phase_of_real_data_needs_real_data(store):
+    assert_one_line(client("evaluate", store[0], "--phase", 1), 2, "--against or --floor")
 
 
 def test_help_loads_nothing_heavy():

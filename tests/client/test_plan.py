@@ -41,6 +41,22 @@ def test_geometric_steps_are_evenly_spaced_in_log_sigma():
 
 
 @pytest.mark.parametrize(
+    "training", [NoiseSchedule.linear(1000, 1e-4, 1e-2), NoiseSchedule.linear(100), NoiseSchedule.cosine(1000)]
+)
+@pytest.mark.parametrize("steps", [1, 2, 20])
+def test_geometric_steps_reach_from_the_noisiest_there_is(training, steps):
+    schedule = named_plan("calibrated", steps=steps).schedule(training)
+    assert len(schedule) == steps
+    assert schedule.sigma[-1] == pytest.approx(min(100, training.sigma[-1]), rel=0.1)
+
+
+def test_eta_is_refused_where_it_would_do_nothing():
+    with pytest.raises(UsageError, match="belongs to the sampler ddim"):
+        named_plan("paper", eta=0.5)
+    assert named_plan("paper", sampler="ddim", eta=0.5).eta == 0.5
+
+
+@pytest.mark.parametrize(
     ("change", "complaint"),
     [
         ({"steps": 0}, "at least one"),

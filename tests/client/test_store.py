@@ -74,6 +74,16 @@ def test_the_metadata_is_ome_zarr(store):
     assert scale == {"type": "scale", "scale": [1.0, 1.0, 1.0, 1.0]}
 
 
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+def test_the_metadata_is_json_that_every_reader_takes(tmp_path, contract, plan):
+    store = VolumeStore.create(tmp_path / "out.zarr", contract, plan, seed=0, count=1, grey=False)
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    json.loads((store.path / "zarr.json").read_text(), parse_constant=refuse)
+
+
 def test_grey_levels_are_float_and_give_labels(tmp_path, contract, labels):
     store = VolumeStore.create(tmp_path / "grey.zarr", contract, PLANS["calibrated"], seed=0, count=1, grey=True)
     grey = np.where(labels, 0.8, -0.9).astype(np.float32)

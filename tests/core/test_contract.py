@@ -74,7 +74,7 @@ def test_a_phase_is_known_by_its_place():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"name": ""}, "needs a name"),
+        *(({"name": name}, "model name") for name in ("", "../balls", "a/b", ".hidden", "two words", "-option")),
         ({"image_size": (64,)}, r"not \(H, W\)"),
         ({"image_size": (64, 0)}, r"not \(H, W\)"),
         ({"channels": 2}, "2 phases need 1 channels, not 2"),

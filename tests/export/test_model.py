@@ -157,14 +157,6 @@ def test_a_network_that_does_not_fit_its_contract_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("name", ["../balls", "a/b", ".hidden", "two words", "-option"])
-def test_a_name_that_cannot_be_a_folder_is_refused(make_checkpoint: MakeCheckpoint, name: str, tmp_path: Path):
-    path = saved(make_checkpoint(name=name), tmp_path)
-    with pytest.raises(ContractError, match="cannot name a folder"):
-        export(path, tmp_path / "models")
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_a_truncated_checkpoint_is_refused(tiny: Checkpoint, tmp_path: Path):
     path = saved(tiny, tmp_path)
     path.write_bytes(path.read_bytes()[:-100])

@@ -50,7 +50,7 @@ def test_it_is_set_up_only_once(installed_triton):
 
 
 @pytest.fixture
-def no_server_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def no_server_yet(installed_triton: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, and no tritonserver on the PATH."""
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

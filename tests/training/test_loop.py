@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from mdiff_core import ModelContract, UsageError
+from mdiff_core import DataError, ModelContract, UsageError
 from mdiff_training.checkpoint import Checkpoint
 from mdiff_training.config import TrainingConfig
 from mdiff_training.loop import learning_rate_factor, train
@@ -204,7 +204,7 @@ def test_networks_the_objective_does_not_train_are_refused(
 def test_a_missing_folder_is_noticed_before_training(
     tiny: TrainingConfig, cross: Slices, contract: ModelContract, tmp_path: Path
 ):
-    with pytest.raises(UsageError, match="no such folder"):
+    with pytest.raises(DataError, match="cannot be written"):
         train(tiny, interrupted(cross, after=0), contract, tmp_path / "absent" / "model.safetensors")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,16 @@ from torch import Tensor
 from mdiff_core import DataError, ModelContract
 from mdiff_training.unet import UNet, UNetConfig
 
+LOSS_WINDOW = 100
+"""Steps over which a loss is averaged before it is noted."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
     """State of a training run after ``step`` optimizer steps.
 
     ``tensors`` has the weights under ``model.``, their moving average under ``ema.`` and the optimizer's moments under
-    ``first.`` and ``second.``. ``losses`` is the mean loss of each hundred steps so far.
+    ``first.`` and ``second.``. ``losses`` is the mean loss of each :data:`LOSS_WINDOW` steps so far.
     """
 
     contract: ModelContract
@@ -38,7 +42,11 @@ class Checkpoint:
         return {key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)}
 
     def save(self, path: Path) -> None:
-        """Write atomically: a reader sees the old file or the new one."""
+        """Write atomically: a reader sees the old file or the new one.
+
+        Raises:
+            DataError: it cannot be written.
+        """
         metadata = {
             "contract": self.contract.to_json(),
             "network": json.dumps(dataclasses.asdict(self.network)),
@@ -46,8 +54,13 @@ class Checkpoint:
             "losses": json.dumps(self.losses),
         }
         partial = path.with_name(path.name + ".partial")
-        save_file({key: value.detach().contiguous() for key, value in self.tensors.items()}, partial, metadata)
-        partial.replace(path)
+        try:
+            save_file({key: value.detach().contiguous() for key, value in self.tensors.items()}, partial, metadata)
+            partial.replace(path)
+        except (OSError, SafetensorError) as error:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise DataError(f"{path}: cannot be written ({error})") from error
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:

@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from mdiff_core import UsageError
+from mdiff_core import DataError, UsageError
 from mdiff_core.command import run_app
+from mdiff_core.outputs import check_new
 
 app = typer.Typer(
     help="Train a denoiser on 2D micrographs.",
@@ -27,7 +28,7 @@ def spheres_command(
     fraction: Annotated[float, typer.Option(help="Volume fraction of the spheres.")] = 0.30,
     length: Annotated[int, typer.Option(help="Length of the square rod, voxels.")] = 300,
     width: Annotated[int, typer.Option(help="Width of the rod, voxels.")] = 64,
-    seed: Annotated[int, typer.Option(help="Seed of the placement.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the placement.")] = 0,
 ) -> None:
     """Make the synthetic volume of Micro3Diff's case I: spheres of diameter N(15, 4) voxels."""
     import numpy as np
@@ -36,9 +37,13 @@ def spheres_command(
 
     if out.suffix != ".npy" or not out.parent.is_dir():
         raise UsageError(f"{out} is not an NPY file in an existing folder")
-    if out.exists():
-        raise UsageError(f"{out} exists: choose another name")
-    np.save(out, spheres((length, width, width), fraction=fraction, seed=seed))
+    check_new(out)
+    volume = spheres((length, width, width), fraction=fraction, seed=seed)
+    try:
+        np.save(out, volume)
+    except OSError as error:
+        out.unlink(missing_ok=True)
+        raise DataError(f"{out}: cannot be written ({error.strerror or error})") from error
 
 
 @app.command("fit")
@@ -99,18 +104,18 @@ def fit_command(
 
 def _git_revision() -> str:
     """Revision of the checkout the package runs from; ``unknown`` where it is installed without one."""
+    here = Path(__file__)
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        # An environment inside some other repository is not mdiff's checkout: git must know this very file.
+        _git("ls-files", "--error-unmatch", here.name, folder=here.parent)
+        return _git("describe", "--always", "--dirty", "--abbrev=12", folder=here.parent)
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return described.stdout.strip()
+
+
+def _git(*arguments: str, folder: Path) -> str:
+    ran = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True)
+    return ran.stdout.strip()
 
 
 def main() -> None:

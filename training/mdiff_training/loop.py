@@ -11,13 +11,12 @@ from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
 from mdiff_core import ModelContract, UsageError
-from mdiff_training.checkpoint import Checkpoint
+from mdiff_core.outputs import check_new, check_writable
+from mdiff_training.checkpoint import LOSS_WINDOW, Checkpoint
 from mdiff_training.config import TrainingConfig
 from mdiff_training.loss import simple_loss
 from mdiff_training.slices import Slices
 from mdiff_training.unet import UNet
-
-_LOSS_WINDOW = 100
 
 
 def train(
@@ -36,8 +35,8 @@ def train(
     was never interrupted, bit for bit on a CPU with the same number of threads.
 
     Raises:
-        UsageError: a checkpoint exists and ``resume`` is false, or it belongs to another network; no folder to write
-            it to; a device that torch cannot use; a network for what is not trained here.
+        UsageError: a checkpoint exists and ``resume`` is false, or it belongs to another network or other data; a
+            device that torch cannot use; a network for what is not trained here.
     """
     plan = config.training
     if config.model.channels != 1:
@@ -46,10 +45,9 @@ def train(
         raise UsageError(
             "L_simple trains neither a learned variance nor classes: leave model.learned_variance and labels off"
         )
-    if path.exists() and not resume:
-        raise UsageError(f"{path} exists: continue it with --resume, or choose another name")
-    if not path.parent.is_dir():
-        raise UsageError(f"{path.parent}: no such folder to write the checkpoint to")
+    if not resume:
+        check_new(path, "continue it with --resume, or choose another name")
+    check_writable(path)
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -62,7 +60,9 @@ def train(
     start = 0
     losses: list[float] = []
     if resume and path.exists():
-        start, losses = _restore(Checkpoint.load(path), network, averaged, optimizer)
+        saved = Checkpoint.load(path)
+        _check_same_data(saved.contract, contract)
+        start, losses = _restore(saved, network, averaged, optimizer)
     alpha_bar = torch.from_numpy(contract.schedule.build().alpha_bar).to(torch.float32)
 
     def checkpoint(step: int) -> Checkpoint:
@@ -96,7 +96,7 @@ def train(
         torch._foreach_lerp_(list(averaged.values()), list(network.state_dict().values()), 1 - decay)
 
         window.append(loss.item())
-        if len(window) == _LOSS_WINDOW:
+        if len(window) == LOSS_WINDOW:
             losses.append(sum(window) / len(window))
             window.clear()
             rate = plan.batch * (step + 1 - start) / (time.perf_counter() - began)
@@ -120,6 +120,12 @@ def _tensors(network: UNet, averaged: dict[str, torch.Tensor], optimizer: torch.
         moments = optimizer.state[parameter]
         tensors |= {f"first.{name}": moments["exp_avg"], f"second.{name}": moments["exp_avg_sq"]}
     return {name: value.cpu() for name, value in tensors.items()}
+
+
+def _check_same_data(before: ModelContract, now: ModelContract) -> None:
+    for what in ("schedule", "phases", "references"):
+        if getattr(before, what) != getattr(now, what):
+            raise UsageError(f"the checkpoint was trained with other {what}: resume with the same data and preset")
 
 
 def _restore(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mdiff_core import DataError, Descriptors, Phase
+from mdiff_core import DataError, Descriptors, Phase, reference_descriptors
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,7 @@ def slices_of_phases(
     """
     images = _stack(indicator.astype(np.float32) * 2 - 1, axis, tile)
     phases = (Phase(names[0], 0), Phase(names[1], 255))
-    lag = min(tile) // 2
-    along = [i for i, size in enumerate(indicator.shape) if size > lag]
-    references = {
-        name: Descriptors.of(phase, lag, along) for name, phase in ((names[1], indicator), (names[0], ~indicator))
-    }
-    return Slices(images, phases, references)
+    return Slices(images, phases, reference_descriptors(indicator, *names, max_lag=min(tile) // 2))
 
 
 def slices_of_grey_levels(array: npt.NDArray[np.generic], axis: int, tile: tuple[int, int]) -> Slices:

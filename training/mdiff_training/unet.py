@@ -56,6 +56,8 @@ class UNetConfig:
         sizes = (self.channels, self.base_channels, self.blocks, self.head_channels, self.norm_groups)
         if not self.multipliers or min(*sizes, self.pixel_unshuffle, *self.multipliers) < 1:
             raise UsageError("the sizes of a network must be positive, and it needs at least one level")
+        if not 0 <= self.dropout < 1:
+            raise UsageError(f"dropout {self.dropout} is not a probability below 1")
         if self.base_channels % 2:
             raise UsageError(f"base_channels {self.base_channels} is odd: cosines and sines of the step share them")
         if len(self.attention) != len(self.multipliers):

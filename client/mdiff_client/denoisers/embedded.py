@@ -31,8 +31,11 @@ class EmbeddedDenoiser:
         path = onnx_file(repository, model)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL_ONLY
+        # Not TensorRT's, which would build an engine for every new batch size.
+        available = onnxruntime.get_available_providers()
+        providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
         try:
-            self._session = onnxruntime.InferenceSession(path, options, onnxruntime.get_available_providers())
+            self._session = onnxruntime.InferenceSession(path, options, providers)
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             raise DataError(f"{path}: not a readable ONNX model; export it again ({_first_line(error)})") from error
         metadata = self._session.get_modelmeta().custom_metadata_map

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from mdiff_client.denoisers import Denoiser
-from mdiff_core import ModelContract
+from mdiff_core import ContractError, ModelContract, UsageError
 from mdiff_core.repository import bundled_repository, model_names
 
 
@@ -16,11 +16,18 @@ class Place:
     """A server at ``url``; without one, ``repository``; without that, the repository that comes with mdiff.
 
     ``timeout``: seconds that one call to the server may take.
+
+    Raises:
+        UsageError: both a server and a repository.
     """
 
     url: str | None
     repository: Path | None
     timeout: float
+
+    def __post_init__(self) -> None:
+        if self.url and self.repository:
+            raise UsageError("a server has its own repository: give --url or --repository, not both")
 
     def models(self) -> list[str]:
         """Names of the models.
@@ -34,6 +41,14 @@ class Place:
 
             return models_served(self.url, self.timeout)
         return model_names(self.folder())
+
+    def contracts(self) -> list[ModelContract]:
+        """Contracts of the models; a shared server's models without one are none of mdiff's, and left out."""
+        found = []
+        for name in self.models():
+            with suppress(ContractError):
+                found.append(self.contract(name))
+        return found
 
     def denoiser(self, model: str, patience: float) -> AbstractContextManager[Denoiser]:
         """The model's denoiser, closed with its context; ``patience`` as for ``TritonDenoiser``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -46,16 +47,12 @@ class TritonDenoiser:
         self._url, self._model, self._timeout, self._patience = url, model, timeout, patience
         self._client = triton.InferenceServerClient(url, channel_args=_CHANNEL)
         self._pool = ThreadPoolExecutor(_IN_FLIGHT)
+        self._closed = threading.Event()
         try:
-            config = self._client.get_model_config(model, client_timeout=timeout).config
-        except InferenceServerException as error:
+            self.contract, self._max_batch = self._served()
+        except BaseException:
             self.close()
-            raise _explained(error, url, model, timeout) from error
-        if CONTRACT_KEY not in config.parameters:
-            self.close()
-            raise ContractError(f"model {model} at {url} carries no model contract: export it with mdiff-export")
-        self.contract = ModelContract.from_json(config.parameters[CONTRACT_KEY].string_value)
-        self._max_batch = max(1, config.max_batch_size)
+            raise
 
     def predict(self, x: Images, t: Steps, label: Steps | None = None) -> tuple[Images, Images | None]:
         """See :class:`mdiff_client.denoisers.Denoiser`; more images than the server's batch go as several calls."""
@@ -67,7 +64,8 @@ class TritonDenoiser:
         return eps, v[0] if v else None
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; calls that wait for a server to come back are given up."""
+        self._closed.set()
         self._pool.shutdown(cancel_futures=True)
         self._client.close()
 
@@ -78,6 +76,18 @@ class TritonDenoiser:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _served(self) -> tuple[ModelContract, int]:
+        """The model's contract and its largest batch."""
+        try:
+            config = self._client.get_model_config(self._model, client_timeout=self._timeout).config
+        except InferenceServerException as error:
+            raise _explained(error, self._url, self._model, self._timeout) from error
+        if CONTRACT_KEY not in config.parameters:
+            raise ContractError(
+                f"model {self._model} at {self._url} carries no model contract: export it with mdiff-export"
+            )
+        return ModelContract.from_json(config.parameters[CONTRACT_KEY].string_value), max(1, config.max_batch_size)
 
     def _call(self, x: Images, t: Steps, label: Steps | None) -> list[Images]:
         inputs = [_input(name, value) for name, value in network_inputs(self.contract, x, t, label).items()]
@@ -92,7 +102,8 @@ class TritonDenoiser:
                 explained = _explained(error, self._url, self._model, self._timeout)
                 if not isinstance(explained, UnavailableError) or time.monotonic() + pause > give_up:
                     raise explained from error
-            time.sleep(pause)
+                if self._closed.wait(pause):
+                    raise explained from error
             pause = min(2 * pause, _LONGEST_PAUSE)
 
 
@@ -107,7 +118,7 @@ def models_served(url: str, timeout: float) -> list[str]:
             index = client.get_model_repository_index(client_timeout=timeout)
         except InferenceServerException as error:
             raise _explained(error, url, "", timeout) from error
-    return sorted(entry.name for entry in index.models if entry.state == "READY")
+    return sorted({entry.name for entry in index.models if entry.state == "READY"})  # one entry a version
 
 
 def _explained(error: InferenceServerException, url: str, model: str, timeout: float) -> MdiffError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,13 +21,14 @@ class SamplingPlan:
 
     Attributes:
         steps: reverse steps; None takes every step of the training schedule.
-        spacing: ``uniform`` in t, or ``geometric`` in the noise-to-signal ratio σ between 100 and 0.05.
+        spacing: ``uniform`` in t, or ``geometric`` in the noise-to-signal ratio σ from 100 to 0.05, or as far
+            as the training schedule goes.
         planes: how the planes' predictions become one x̂₀. ``turn``: one plane at each step, in turn (Micro3Diff).
             ``average``: the mean of all three. ``lagged``: one new plane at each pass, the other two remembered.
         sampler: ``ddpm``, ancestral sampling with variance β, or the learned one; or ``ddim``.
         eta: stochasticity of DDIM: 0 deterministic, 1 ancestral with the posterior variance (Song et al. 2021, eq. 16).
         harmonize: n_h, how many times a step is taken, with renoising between (Micro3Diff, section 3.3).
-        band: (low, high) σ between which steps are harmonized.
+        band: (low, high) σ between which steps are harmonized; None: everywhere.
         thick_slices: smooth across the slices before denoising, with this share of the width that is best for the
             Gaussian field of the reference S2; 0: slices as they are.
         tilt: hold the share of x̂₀ above zero at the reference phase fraction.
@@ -43,7 +45,7 @@ class SamplingPlan:
     sampler: Sampler
     eta: float
     harmonize: int
-    band: tuple[float, float]
+    band: tuple[float, float] | None
     thick_slices: float
     tilt: bool
     roll: bool
@@ -71,7 +73,8 @@ class SamplingPlan:
             return training
         if self.spacing == "uniform":
             return training.respaced(self.steps)
-        levels = np.geomspace(_SIGMA_MIN, _SIGMA_MAX, self.steps)
+        highest, lowest = min(_SIGMA_MAX, training.sigma[-1].item()), max(_SIGMA_MIN, training.sigma[0].item())
+        levels = np.geomspace(highest, lowest, self.steps)
         chosen = sorted({training.nearest(sigma) for sigma in levels})
         if len(chosen) < self.steps:
             raise UsageError(
@@ -81,20 +84,15 @@ class SamplingPlan:
 
     def passes(self, sigma: float) -> int:
         """How many times the step at noise-to-signal ratio ``sigma`` is taken."""
-        return self.harmonize if self.band[0] <= sigma <= self.band[1] else 1
+        return self.harmonize if self.band is None or self.band[0] <= sigma <= self.band[1] else 1
 
     def evaluations(self, training: NoiseSchedule) -> int:
         """Network evaluations (of all slices of one plane) that one volume costs."""
         passes = sum(self.passes(sigma) for sigma in self.schedule(training).sigma)
         return {"turn": passes, "average": 3 * passes, "lagged": passes + 2}[self.planes]
 
-    def summary(self) -> str:
-        """The plan in one line."""
-        return ", ".join(f"{field.name} {getattr(self, field.name)}" for field in dataclasses.fields(self))
-
 
 _SIGMA_MIN, _SIGMA_MAX = 0.05, 100.0
-_EVERYWHERE = (0.0, float("inf"))
 
 PLANS = {
     "calibrated": SamplingPlan(
@@ -130,7 +128,7 @@ PLANS = {
         sampler="ddpm",
         eta=1.0,
         harmonize=10,
-        band=_EVERYWHERE,
+        band=None,
         thick_slices=0.0,
         tilt=False,
         roll=False,
@@ -149,4 +147,12 @@ def named_plan(name: str, **changes: object) -> SamplingPlan:
     if name not in PLANS:
         raise UsageError(f"plan {name!r} is unknown: use {', '.join(PLANS)}")
     made = {field: value for field, value in changes.items() if value is not None}
-    return dataclasses.replace(PLANS[name], **made)  # type: ignore[arg-type]
+    plan: SamplingPlan = dataclasses.replace(PLANS[name], **made)  # type: ignore[arg-type]
+    if "eta" in made and plan.sampler == "ddpm":
+        raise UsageError("eta belongs to the sampler ddim: ask for --sampler ddim, or leave eta out")
+    return plan
+
+
+def described(fields: Mapping[str, object]) -> str:
+    """A plan's fields in one line."""
+    return ", ".join(f"{name} {value}" for name, value in fields.items())

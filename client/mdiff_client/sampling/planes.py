@@ -13,11 +13,9 @@ from mdiff_client.sampling.plan import SamplingPlan
 from mdiff_client.sampling.thick_slices import PLAIN, Thickness, residual_noise, smooth
 from mdiff_client.sampling.tilt import tilt
 from mdiff_core import NoiseSchedule
+from mdiff_core.contract import PLANES
 
 Volume = npt.NDArray[np.floating]
-
-PLANE_NORMAL_TO = ("xy", "xz", "yz")
-"""Name of the plane normal to each axis of a volume [Z, Y, X]."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class MultiPlane:
         Args:
             x: x_t [C, Z, Y, X].
             alpha_bar: ᾱ_t.
-            turn: counts the calls; says which plane's turn it is.
+            turn: says which plane's turn it is.
             thickness: of the slices at this noise.
             shift: cyclic shift under which the volume is denoised.
         """
@@ -83,7 +81,7 @@ class MultiPlane:
         slices: Images = np.ascontiguousarray(np.moveaxis(noisy, axis + 1, 0), dtype=np.float32)
         steps = np.full(len(slices), t, dtype=np.int64)
         contract = self.denoiser.contract
-        label = contract.planes.get(PLANE_NORMAL_TO[axis], contract.null_class)
+        label = contract.planes.get(PLANES[axis], contract.null_class)
         eps, v = self.denoiser.predict(slices, steps, None if label is None else np.full_like(steps, label))
         self.on_evaluation()
         x0 = self._gathered(self.training.predicted_x0(slices, eps, t), axis, shift)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -49,12 +50,13 @@ def sample(
     noise = Noise(seed, volume)
     shape = (contract.channels, *size)
 
+    taken = itertools.count()
     x: npt.NDArray[np.floating] = noise.normal(Purpose.START, 0, 0, shape)
     for i in reversed(range(len(schedule))):
         passes = plan.passes(schedule.sigma[i].item())
         for repeat in range(passes):
             # Algorithm 1 turns to the next plane with the step; the lagged average with every pass.
-            turn = i if plan.planes == "turn" else i + repeat
+            turn = i if plan.planes == "turn" else next(taken)
             shift = noise.shift(i, repeat, size) if plan.roll else (0, 0, 0)
             prediction = planes.predict(x, schedule.alpha_bar[i].item(), turn, thicknesses[i], shift)
             z = noise.normal(Purpose.REVERSE, i, repeat, shape)
