@@ -24,8 +24,8 @@ def triton_config(contract: ModelContract, max_batch: int) -> str:
         max_batch_size=max_batch,
         input=[_tensor(tensor) for tensor in inputs(contract)],
         output=[_tensor(tensor) for tensor in outputs(contract)],
-        # One uses every core; by default Triton starts two on a CPU, and loads and warms up both.
-        instance_group=[{"count": 1}],
+        # With one, a request that finds it busy may wait half a second: the batcher sleeps until its next look.
+        instance_group=[{"count": 2}],
         dynamic_batching={"default_queue_policy": {"max_queue_size": _MAX_QUEUE_SIZE}},
         model_warmup=[
             {

@@ -108,17 +108,6 @@ def test_a_server_that_stays_away_ends_the_patience(tiny_repository, start_trito
             denoiser.predict(images, np.zeros(150, int))
 
 
-def test_closing_gives_up_on_a_server_that_is_away(tiny_repository, start_triton, images):
-    server = start_triton(tiny_repository)
-    denoiser = TritonDenoiser(server.grpc_address, "tiny", patience=60.0)
-    server.stop()
-    threading.Timer(1.0, denoiser.close).start()
-    began = time.monotonic()
-    with pytest.raises(UnavailableError):
-        denoiser.predict(images, np.zeros(150, int))
-    assert time.monotonic() - began < 20
-
-
 def test_a_frozen_server_is_told_from_a_dead_one(tiny_repository, start_triton, images):
     server = start_triton(tiny_repository)
     with TritonDenoiser(server.grpc_address, "tiny", timeout=1.0, patience=0.0) as denoiser:

@@ -12,6 +12,7 @@ from mdiff_core import CONTRACT_KEY, ContractError, DataError, ModelContract, Pe
 from mdiff_core.repository import onnx_file
 
 _FATAL_ONLY = 4
+_BATCH = 32  # larger ones leave the processor's caches: 192 images at once took 10 % longer
 
 
 class EmbeddedDenoiser:
@@ -45,12 +46,16 @@ class EmbeddedDenoiser:
 
     def predict(self, x: Images, t: Steps, label: Steps | None = None) -> tuple[Images, Images | None]:
         """See :class:`mdiff_client.denoisers.Denoiser`."""
-        inputs = network_inputs(self.contract, x, t, label)
+        inputs, outputs = network_inputs(self.contract, x, t, label), network_outputs(self.contract)
         try:
-            eps, *v = self._session.run(network_outputs(self.contract), inputs)
+            answers = [
+                self._session.run(outputs, {name: value[i : i + _BATCH] for name, value in inputs.items()})
+                for i in range(0, len(x), _BATCH)
+            ]
         except Exception as error:
             raise PermanentError(f"model {self.contract.name} refused the call: {_first_line(error)}") from error
-        return eps.astype(np.float32, copy=False), v[0].astype(np.float32, copy=False) if v else None
+        eps, *v = (np.concatenate(parts).astype(np.float32, copy=False) for parts in zip(*answers, strict=True))
+        return eps, v[0] if v else None
 
 
 def _first_line(error: Exception) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
 
@@ -15,7 +13,6 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 from mdiff_client.denoisers import Images, Steps, network_inputs, network_outputs
 from mdiff_core import CONTRACT_KEY, ContractError, MdiffError, ModelContract, PermanentError, UnavailableError
 
-_IN_FLIGHT = 4
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
 # channel_args replace tritonclient's own, so the message sizes stand here again; without the reconnect limit a client
@@ -46,8 +43,6 @@ class TritonDenoiser:
     def __init__(self, url: str, model: str, *, timeout: float = 30.0, patience: float = 60.0) -> None:
         self._url, self._model, self._timeout, self._patience = url, model, timeout, patience
         self._client = triton.InferenceServerClient(url, channel_args=_CHANNEL)
-        self._pool = ThreadPoolExecutor(_IN_FLIGHT)
-        self._closed = threading.Event()
         try:
             self.contract, self._max_batch = self._served()
         except BaseException:
@@ -57,16 +52,12 @@ class TritonDenoiser:
     def predict(self, x: Images, t: Steps, label: Steps | None = None) -> tuple[Images, Images | None]:
         """See :class:`mdiff_client.denoisers.Denoiser`; more images than the server's batch go as several calls."""
         parts = [slice(i, i + self._max_batch) for i in range(0, len(x), self._max_batch)]
-        answers = list(
-            self._pool.map(lambda part: self._call(x[part], t[part], None if label is None else label[part]), parts)
-        )
+        answers = [self._call(x[part], t[part], None if label is None else label[part]) for part in parts]
         eps, *v = (np.concatenate(output) for output in zip(*answers, strict=True))
         return eps, v[0] if v else None
 
     def close(self) -> None:
-        """Close the connection; calls that wait for a server to come back are given up."""
-        self._closed.set()
-        self._pool.shutdown(cancel_futures=True)
+        """Close the connection."""
         self._client.close()
 
     def __enter__(self) -> TritonDenoiser:
@@ -102,8 +93,7 @@ class TritonDenoiser:
                 explained = _explained(error, self._url, self._model, self._timeout)
                 if not isinstance(explained, UnavailableError) or time.monotonic() + pause > give_up:
                     raise explained from error
-                if self._closed.wait(pause):
-                    raise explained from error
+            time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
 
