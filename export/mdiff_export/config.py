@@ -24,7 +24,7 @@ def triton_config(contract: ModelContract, max_batch: int) -> str:
         max_batch_size=max_batch,
         input=[_tensor(tensor) for tensor in inputs(contract)],
         output=[_tensor(tensor) for tensor in outputs(contract)],
-        # With one, requests that found it busy were at times delayed by 0.3 to 0.5 s; with two none was (2.51, measured).
+        # With one, calls that found it busy were at times delayed by 0.3 to 0.5 s; with two none was (Triton 2.51).
         instance_group=[{"count": 2}],
         dynamic_batching={"default_queue_policy": {"max_queue_size": _MAX_QUEUE_SIZE}},
         model_warmup=[
