@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mdiff_client.sampling.plan import described
 from mdiff_client.store import VolumeStore
-from mdiff_core import DataError, Descriptors, ModelContract, UsageError, error_rate, reference_descriptors
+from mdiff_core import DataError, Descriptors, UsageError, error_rate, reference_descriptors
 from mdiff_images import group_phases, read_array
 
 _RESAMPLES = 2000
@@ -99,13 +99,12 @@ def evaluate(store: VolumeStore, reference: Indicator | None = None, floor: Indi
     contract = store.contract
     if not contract.phases:
         raise UsageError(f"model {contract.name} gives grey levels: S2 and LP need phases")
-    real = reference if reference is not None else floor
-    if real is not None and len(contract.phases) != 2:
+    if (reference is not None or floor is not None) and len(contract.phases) != 2:
         raise UsageError(f"model {contract.name} has {len(contract.phases)} phases: real data can be given for two")
     references = (
         dict(contract.references)
         if reference is None
-        else reference_descriptors(reference, contract.phases[0].name, contract.phases[1].name, _lag(contract))
+        else reference_descriptors(reference, contract.phases[0].name, contract.phases[1].name, contract.image_size)
     )
     samples: dict[str, list[Descriptors]] = {name: [] for name in references}
     indices = store.complete()
@@ -135,10 +134,6 @@ def read_phase(path: Path, values: Sequence[int], raw_shape: tuple[int, ...] | N
         UsageError: a RAW file without its shape.
     """
     return group_phases(read_array(path, raw_shape=raw_shape), values, str(path))
-
-
-def _lag(contract: ModelContract) -> int:
-    return min(contract.image_size) // 2
 
 
 def _measure(indicator: Indicator, reference: Descriptors) -> Descriptors:

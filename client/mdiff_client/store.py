@@ -123,9 +123,11 @@ class VolumeStore:
         Raises:
             DataError: the volume is not complete.
         """
-        if index not in self.complete():
-            raise DataError(f"{self.path}: volume {index} is not there; it holds {len(self.complete())}")
-        record: dict[str, Any] = json.loads(self._record(index).read_text(encoding="utf-8"))
+        try:
+            text = self._record(index).read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise DataError(f"{self.path}: volume {index} is not there; it holds {len(self.complete())}") from error
+        record: dict[str, Any] = json.loads(text)
         return record
 
     def read(self, index: int) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:

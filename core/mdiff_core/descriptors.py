@@ -128,14 +128,17 @@ class Descriptors:
         )
 
 
-def reference_descriptors(indicator: Indicator, rest: str, interest: str, max_lag: int) -> dict[str, Descriptors]:
+def reference_descriptors(
+    indicator: Indicator, rest: str, interest: str, image_size: tuple[int, int]
+) -> dict[str, Descriptors]:
     """Descriptors of both phases of a material, by name: ``interest`` where ``indicator`` is True, ``rest`` elsewhere.
 
-    Measured along every axis that is longer than ``max_lag``.
+    Measured to lags of half the network's image, along every axis that is longer than that.
 
     Raises:
         DataError: no axis is.
     """
+    max_lag = min(image_size) // 2
     along = [axis for axis, size in enumerate(indicator.shape) if size > max_lag]
     if not along:
         raise DataError(f"{indicator.shape} voxels are too few for curves of {max_lag} lags")

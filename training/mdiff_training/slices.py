@@ -51,7 +51,7 @@ def slices_of_phases(
     """
     images = _stack(indicator.astype(np.float32) * 2 - 1, axis, tile)
     phases = (Phase(names[0], 0), Phase(names[1], 255))
-    return Slices(images, phases, reference_descriptors(indicator, *names, max_lag=min(tile) // 2))
+    return Slices(images, phases, reference_descriptors(indicator, *names, image_size=tile))
 
 
 def slices_of_grey_levels(array: npt.NDArray[np.generic], axis: int, tile: tuple[int, int]) -> Slices:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from mdiff_client.sampling.plan import SamplingPlan
 from mdiff_client.sampling.planes import MultiPlane
 from mdiff_client.sampling.reverse import ddim_step, ddpm_step, renoise
 from mdiff_client.sampling.thick_slices import PLAIN, GaussianModel, Thickness
-from mdiff_core import ModelContract, NoiseSchedule, UsageError
+from mdiff_core import ModelContract, UsageError
 
 
 def sample(
@@ -45,7 +46,10 @@ def sample(
     schedule = plan.schedule(training)
     size = _cube(contract)
     mean = _reference_mean(contract) if plan.tilt or plan.thick_slices else None
-    thicknesses = _thicknesses(contract, schedule, size[0], plan.thick_slices)
+    thicknesses = (PLAIN,) * len(schedule)
+    if plan.thick_slices:
+        s2 = contract.references[contract.phases[1].name].s2
+        thicknesses = _thicknesses(s2, tuple(schedule.sigma.tolist()), size[0], plan.thick_slices)
     planes = MultiPlane(denoiser, plan, training, mean, on_evaluation)
     noise = Noise(seed, volume)
     shape = (contract.channels, *size)
@@ -85,10 +89,8 @@ def _reference_mean(contract: ModelContract) -> float:
     return 2 * contract.references[contract.phases[1].name].fraction - 1
 
 
-def _thicknesses(contract: ModelContract, schedule: NoiseSchedule, n: int, share: float) -> list[Thickness]:
-    if share == 0:
-        return [PLAIN] * len(schedule)
-    s2 = np.array(contract.references[contract.phases[1].name].s2)
+@lru_cache(maxsize=8)  # the same for every volume of a run
+def _thicknesses(s2: tuple[float, ...], sigmas: tuple[float, ...], n: int, share: float) -> tuple[Thickness, ...]:
     # S2 is the moment of a field of 0 and 1; the network's field is -1 and 1, twice as far apart.
-    model = GaussianModel(4 * (s2 - s2[0] ** 2), n)
-    return [model.thickness(sigma, share) for sigma in schedule.sigma]
+    model = GaussianModel(4 * (np.array(s2) - s2[0] ** 2), n)
+    return tuple(model.thickness(sigma, share) for sigma in sigmas)
