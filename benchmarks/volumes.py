@@ -44,7 +44,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def quality(
     model: Annotated[str, typer.Option()] = "spheres64",
     repository: Annotated[Path | None, typer.Option()] = None,
-    plan: Annotated[str, typer.Option()] = "calibrated",
+    plan: Annotated[str, typer.Option()] = "lagged",
     count: Annotated[int, typer.Option()] = 25,
     seed: Annotated[int, typer.Option()] = 0,
     floor: Annotated[Path | None, typer.Option(help="Real volume for the real-vs-real floor.")] = None,

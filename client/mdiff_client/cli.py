@@ -53,8 +53,8 @@ def generate3d(
     seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="The same seed gives the same volumes.")] = 0,
     count: Annotated[int, typer.Option(min=1, help="Number of volumes.")] = 1,
     plan: Annotated[
-        str, typer.Option(help="Sampling plan: calibrated, lagged, or paper (Algorithm 1 of Micro3Diff).")
-    ] = "calibrated",
+        str, typer.Option(help="Sampling plan: lagged, calibrated, or paper (Algorithm 1 of Micro3Diff).")
+    ] = "lagged",
     steps: Annotated[int | None, typer.Option(help="Reverse steps, instead of the plan's.")] = None,
     harmonize: Annotated[int | None, typer.Option(help="Harmonizing passes n_h, instead of the plan's.")] = None,
     sampler: Annotated[str | None, typer.Option(help="ddpm or ddim, instead of the plan's.")] = None,

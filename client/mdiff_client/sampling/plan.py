@@ -95,19 +95,6 @@ class SamplingPlan:
 _SIGMA_MIN, _SIGMA_MAX = 0.05, 100.0
 
 PLANS = {
-    "calibrated": SamplingPlan(
-        steps=20,
-        spacing="geometric",
-        planes="average",
-        sampler="ddim",
-        eta=0.0,
-        harmonize=3,
-        band=(0.1, 0.8),
-        thick_slices=0.6,
-        tilt=True,
-        roll=True,
-        clip=True,
-    ),
     "lagged": SamplingPlan(
         steps=20,
         spacing="geometric",
@@ -116,6 +103,19 @@ PLANS = {
         eta=0.5,
         harmonize=4,
         band=(0.15, 1.5),
+        thick_slices=0.6,
+        tilt=True,
+        roll=True,
+        clip=True,
+    ),
+    "calibrated": SamplingPlan(
+        steps=20,
+        spacing="geometric",
+        planes="average",
+        sampler="ddim",
+        eta=0.0,
+        harmonize=3,
+        band=(0.1, 0.8),
         thick_slices=0.6,
         tilt=True,
         roll=True,
@@ -135,7 +135,7 @@ PLANS = {
         clip=False,
     ),
 }
-"""Plans by name. ``calibrated`` is the default; ``paper`` is Algorithm 1 of Micro3Diff as printed."""
+"""Plans by name. ``lagged`` is the default; ``paper`` is Algorithm 1 of Micro3Diff as printed."""
 
 
 def named_plan(name: str, **changes: object) -> SamplingPlan:
