@@ -1,6 +1,6 @@
 """S2 and lineal-path curves of a store beside its training reference, as a picture for docs/results.md.
 
-    python benchmarks/curves.py volumes.zarr curves.png [--floor REAL --phase LABEL]
+    python benchmarks/curves.py volumes.zarr curves.png [--floor REAL --phases rest=0+2,active=1]
 
 Needs matplotlib: pip install -e '.[docs]'.
 """
@@ -15,7 +15,7 @@ import numpy as np
 import typer
 from matplotlib.axes import Axes
 
-from mdiff_client.evaluation import CROPS, random_crops, read_phase
+from mdiff_client.evaluation import CROPS, random_crops, read_labels
 from mdiff_client.store import VolumeStore
 from mdiff_core import Descriptors
 from mdiff_core.command import run_app
@@ -28,20 +28,19 @@ def main(
     volumes: Annotated[Path, typer.Argument()],
     out: Annotated[Path, typer.Argument()],
     floor: Annotated[Path | None, typer.Option(help="Real volume whose crops are drawn too.")] = None,
-    phase: Annotated[list[int] | None, typer.Option(help="Its phase of interest.")] = None,
+    phases: Annotated[str | None, typer.Option(help="Its phases and their values.")] = None,
 ) -> None:
-    """Draw the mean curves of the phase of interest, with the spread over the samples."""
+    """Draw the mean curves of the last phase, with the spread over the samples."""
     store = VolumeStore.open(volumes)
-    name = store.contract.phases[-1].name
+    last = len(store.contract.phases) - 1
+    name = store.contract.phases[last].name
     reference = store.contract.references[name]
     lag = len(reference.s2) - 1
-    sets = {
-        "sampled": [Descriptors.of(store.labels(i) == len(store.contract.phases) - 1, lag) for i in store.complete()]
-    }
+    sets = {"sampled": [Descriptors.of(store.labels(i) == last, lag) for i in store.complete()]}
     if floor:
-        real = read_phase(floor, phase or [1])
+        real = read_labels(floor, store.contract, phases)
         sets["real crops"] = [
-            Descriptors.of(crop, lag) for crop in random_crops(real, store.contract.image_size[0], CROPS)
+            Descriptors.of(crop == last, lag) for crop in random_crops(real, store.contract.image_size[0], CROPS)
         ]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), constrained_layout=True)
     for axes, field, label in ((left, "s2", "two-point correlation S2"), (right, "lineal_path", "lineal path LP")):

@@ -1,7 +1,7 @@
 """Quality and cost of sampled volumes, as docs/results.md reports them; prints Markdown.
 
     python benchmarks/volumes.py quality --model spheres64
-    python benchmarks/volumes.py quality --model nmc64 --floor nmc-1-cal_generatedCBD_bridge.tif --phase 1
+    python benchmarks/volumes.py quality --model nmc64 --floor nmc-1-cal.tif --phases rest=0+2,active=1
     python benchmarks/volumes.py quality --model spheres64 --plan paper --count 1
     python benchmarks/volumes.py transport
 
@@ -29,7 +29,7 @@ import typer
 
 from mdiff_client.denoisers import Denoiser
 from mdiff_client.denoisers.place import Place
-from mdiff_client.evaluation import evaluate, read_phase
+from mdiff_client.evaluation import evaluate, read_labels
 from mdiff_client.generate import generate
 from mdiff_client.progress import progress
 from mdiff_client.report import evaluation_text
@@ -48,7 +48,7 @@ def quality(
     count: Annotated[int, typer.Option()] = 25,
     seed: Annotated[int, typer.Option()] = 0,
     floor: Annotated[Path | None, typer.Option(help="Real volume for the real-vs-real floor.")] = None,
-    phase: Annotated[list[int] | None, typer.Option(help="Its phase of interest.")] = None,
+    phases: Annotated[str | None, typer.Option(help="Its phases and their values, as rest=0+2,active=1.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Folder to keep the store in.")] = None,
 ) -> None:
     """Volumes at one plan against the training reference, and what they cost above the network's own time."""
@@ -61,7 +61,7 @@ def quality(
             store = generate(denoiser, chosen, out, seed=seed, count=count, grey=False, on_evaluation=advance)
         one = (one_before + _seconds_of_one_evaluation(denoiser)) / 2
         seconds = statistics.median(store.record(index)["seconds"] for index in store.complete())
-        evaluation = evaluate(store, floor=read_phase(floor, phase or [1]) if floor else None)
+        evaluation = evaluate(store, floor=read_labels(floor, store.contract, phases) if floor else None)
     print(f"{_conditions()}\n\n{evaluation_text(evaluation)}")
     print(
         f"\nMedian {seconds:.1f} s a volume; {evaluations} evaluations of {one:.3f} s are {evaluations * one:.1f} s: "

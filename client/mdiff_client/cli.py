@@ -99,24 +99,24 @@ def evaluate_command(
     floor: Annotated[
         Path | None, typer.Option(help="Real volume: also report how far real crops of it are from the reference.")
     ] = None,
-    phase: Annotated[
-        list[int] | None,
-        typer.Option(help="Label value of the phase of interest in the real data (repeatable); none: 1."),
+    phases: Annotated[
+        str | None,
+        typer.Option(help="Phases and their values in the real data, as rest=0+2,active=1; none: 0, 1, 2 …"),
     ] = None,
     raw_shape: Annotated[str | None, typer.Option(help="Shape of real data in a RAW file, as 300x64x64.")] = None,
     json: Json = False,
 ) -> None:
     """Report phase fraction, specific surface, S2 and LP error of volumes against real material."""
-    from mdiff_client.evaluation import evaluate, read_phase
+    from mdiff_client.evaluation import evaluate, read_labels
     from mdiff_client.report import evaluation_json, evaluation_text
     from mdiff_client.store import VolumeStore
     from mdiff_images import parse_shape
 
-    if phase and not (against or floor):
-        raise UsageError("--phase is about real data: give it with --against or --floor")
+    if phases and not (against or floor):
+        raise UsageError("--phases is about real data: give it with --against or --floor")
     store = VolumeStore.open(volumes)
     shape = parse_shape(raw_shape) if raw_shape else None
-    reference, real = (read_phase(path, phase or [1], shape) if path else None for path in (against, floor))
+    reference, real = (read_labels(path, store.contract, phases, shape) if path else None for path in (against, floor))
     evaluation = evaluate(store, reference, real)
     typer.echo(evaluation_json(evaluation) if json else evaluation_text(evaluation))
 

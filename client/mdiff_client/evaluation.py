@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from mdiff_client.sampling.plan import described
 from mdiff_client.store import VolumeStore
-from mdiff_core import DataError, Descriptors, UsageError, error_rate, reference_descriptors
-from mdiff_images import group_phases, read_array
+from mdiff_core import DataError, Descriptors, ModelContract, UsageError, error_rate, reference_descriptors
+from mdiff_images import group_phases, parse_phases, read_array
 
 _RESAMPLES = 2000
 CROPS = 25  # of the real-vs-real floor: as many as the volumes that the paper averages
 Interval = tuple[float, float]
-Indicator = npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -84,27 +84,25 @@ class Evaluation:
     floor: dict[str, Comparison]
 
 
-def evaluate(store: VolumeStore, reference: Indicator | None = None, floor: Indicator | None = None) -> Evaluation:
+def evaluate(store: VolumeStore, reference: Labels | None = None, floor: Labels | None = None) -> Evaluation:
     """Compare a store's complete volumes with the contract's reference curves.
 
     Args:
         store: labels, or grey levels of a material of phases.
-        reference: the phase of interest in a real volume or image to compare with instead.
-        floor: the phase of interest in a real volume, from which as large crops are cut as the volumes are.
+        reference: phase labels of a real volume or image to compare with instead.
+        floor: phase labels of a real volume, from which as large crops are cut as the volumes are.
 
     Raises:
         DataError: no complete volume, or data too small.
-        UsageError: the model has no phases, or more than two where a reference or floor is given.
+        UsageError: the model has no phases.
     """
     contract = store.contract
     if not contract.phases:
         raise UsageError(f"model {contract.name} gives grey levels: S2 and LP need phases")
-    if (reference is not None or floor is not None) and len(contract.phases) != 2:
-        raise UsageError(f"model {contract.name} has {len(contract.phases)} phases: real data can be given for two")
     references = (
         dict(contract.references)
         if reference is None
-        else reference_descriptors(reference, contract.phases[0].name, contract.phases[1].name, contract.image_size)
+        else reference_descriptors(reference, [phase.name for phase in contract.phases], contract.image_size)
     )
     samples: dict[str, list[Descriptors]] = {name: [] for name in references}
     indices = store.complete()
@@ -115,7 +113,7 @@ def evaluate(store: VolumeStore, reference: Indicator | None = None, floor: Indi
     crops: dict[str, list[Descriptors]] = {name: [] for name in references}
     for crop in random_crops(floor, contract.image_size[0], CROPS) if floor is not None else ():
         for name, of_phase in crops.items():
-            of_phase.append(_measure(crop if contract.phase_label(name) else ~crop, references[name]))
+            of_phase.append(_measure(crop == contract.phase_label(name), references[name]))
     return Evaluation(
         model=contract.name,
         plan=described(store.plan),
@@ -126,29 +124,41 @@ def evaluate(store: VolumeStore, reference: Indicator | None = None, floor: Indi
     )
 
 
-def read_phase(path: Path, values: Sequence[int], raw_shape: tuple[int, ...] | None = None) -> Indicator:
-    """The phase of interest in a labelled file: True where it holds one of ``values``.
+def read_labels(
+    path: Path, contract: ModelContract, phases: str | None = None, raw_shape: tuple[int, ...] | None = None
+) -> Labels:
+    """Phase labels of a real volume or image, in the order of the contract's phases.
+
+    Args:
+        path: labelled file.
+        contract: says which phases there are.
+        phases: their values in the file, as ``rest=0+2,active=1``; None: 0, 1, 2 … in the contract's order.
+        raw_shape: shape of a RAW file.
 
     Raises:
-        DataError: the file cannot be read, or has no such value.
-        UsageError: a RAW file without its shape.
+        DataError: the file cannot be read, has nothing of a phase, or values of none.
+        UsageError: a RAW file without its shape, or other phases than the contract's.
     """
-    return group_phases(read_array(path, raw_shape=raw_shape), values, str(path))
+    names = [phase.name for phase in contract.phases]
+    values = parse_phases(phases) if phases else {name: (label,) for label, name in enumerate(names)}
+    if set(values) != set(names):
+        raise UsageError(f"model {contract.name} has the phases {', '.join(names)}, not {', '.join(values)}")
+    return group_phases(read_array(path, raw_shape=raw_shape), {name: values[name] for name in names}, str(path))
 
 
-def _measure(indicator: Indicator, reference: Descriptors) -> Descriptors:
+def _measure(indicator: npt.NDArray[np.bool_], reference: Descriptors) -> Descriptors:
     return Descriptors.of(indicator, len(reference.s2) - 1)
 
 
-def random_crops(indicator: Indicator, edge: int, count: int, seed: int = 0) -> Iterator[Indicator]:
+def random_crops(labels: Labels, edge: int, count: int, seed: int = 0) -> Iterator[Labels]:
     """``count`` cubes of ``edge`` voxels from random places of a real volume, for the real-vs-real floor.
 
     Raises:
         DataError: not a volume, or smaller than the cubes.
     """
-    if indicator.ndim != 3 or min(indicator.shape) < edge:
-        raise DataError(f"the real-vs-real floor needs a volume of at least {edge}³ voxels, not {indicator.shape}")
+    if labels.ndim != 3 or min(labels.shape) < edge:
+        raise DataError(f"the real-vs-real floor needs a volume of at least {edge}³ voxels, not {labels.shape}")
     rng = np.random.default_rng(seed)
     for _ in range(count):
-        corner = rng.integers(0, [n - edge + 1 for n in indicator.shape])
-        yield indicator[tuple(slice(c, c + edge) for c in corner)]
+        corner = rng.integers(0, [n - edge + 1 for n in labels.shape])
+        yield labels[tuple(slice(c, c + edge) for c in corner)]

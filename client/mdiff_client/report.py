@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 
 from mdiff_client.evaluation import Comparison, Evaluation
@@ -25,14 +26,14 @@ def contracts_json(contracts: Sequence[ModelContract]) -> str:
 def costs(contract: ModelContract, plan: SamplingPlan, count: int, *, grey: bool) -> dict[str, int | str]:
     """What a run would cost, before it starts."""
     evaluations = plan.evaluations(contract.schedule.build())
-    height, width = contract.image_size
+    voxels = math.prod(contract.cube)
     return {
         "model": contract.name,
         "volumes": count,
-        "voxels_per_volume": height * height * width,
+        "voxels_per_volume": voxels,
         "evaluations_per_volume": evaluations,
-        "images_per_evaluation": height,
-        "bytes_before_compression": count * height * height * width * (4 if grey else 1),
+        "images_per_evaluation": contract.cube[0],
+        "bytes_before_compression": count * voxels * (4 if grey else 1),
         "plan": described(dataclasses.asdict(plan)),
     }
 

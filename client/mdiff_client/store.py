@@ -53,12 +53,11 @@ class VolumeStore:
         """Create an empty store for ``count`` volumes.
 
         Raises:
-            UsageError: ``path`` exists.
+            UsageError: ``path`` exists, or the model's images make no cube.
             DataError: ``path`` cannot be written.
         """
         check_new(path)
-        height, width = contract.image_size
-        size = (height, height, width)
+        size = contract.cube
         mdiff = {
             "version": version("mdiff"),
             "contract": json.loads(contract.to_json()),

@@ -24,6 +24,7 @@ CONTRACT_VERSION = 1
 Prediction = Literal["epsilon", "epsilon+variance"]
 PLANES = ("xy", "xz", "yz")
 """Name of the plane normal to each axis of a volume [Z, Y, X]."""
+AXES = ("z", "y", "x")
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,12 @@ class ModelContract:
         classes: names of the classes a label may take; empty where the network takes no label.
         null_class: the label that stands for "no class" in classifier-free guidance, or None.
         planes: the label that serves each plane (``xy``, ``xz``, ``yz``) of an anisotropic material; empty: isotropic.
+        fractions: for each phase but the first, the range (low, high) of volume fractions that the network was trained
+            to be told; empty where it is told none.
         voxel_size: edge of a voxel in ``voxel_unit``.
         io_dtype: type of ``x`` and ``eps`` on the wire.
         references: descriptors of the training data for each phase, by name.
+        references_along: the same along one axis (``z``, ``y``, ``x``) only, where the material is anisotropic.
         provenance: data, licence, command, git revision, sha256.
 
     Raises:
@@ -105,6 +109,8 @@ class ModelContract:
     classes: tuple[str, ...] = ()
     null_class: int | None = None
     planes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    fractions: tuple[tuple[float, float], ...] = ()
+    references_along: Mapping[str, Mapping[str, Descriptors]] = dataclasses.field(default_factory=dict)
     voxel_size: float = 1.0
     voxel_unit: str = "voxel"
     io_dtype: Literal["float32", "float16"] = "float32"
@@ -127,18 +133,48 @@ class ModelContract:
         names = [phase.name for phase in self.phases]
         _require(len(set(names)) == len(names), f"phase names must differ: {names}")
         _require(self.prediction in ("epsilon", "epsilon+variance"), f"prediction {self.prediction!r} is unknown")
-        labels = len(self.classes) + (self.null_class is not None)
         _require(
             self.null_class is None or 0 <= self.null_class <= len(self.classes),
             f"null class {self.null_class} is not in 0-{len(self.classes)}",
         )
         for plane, label in self.planes.items():
             _require(plane in PLANES, f"plane {plane!r} is unknown: use {', '.join(PLANES)}")
-            _require(0 <= label < labels, f"plane {plane}: label {label} is not one of the {labels} classes")
+            _require(0 <= label < self.labels, f"plane {plane}: label {label} is not one of the {self.labels} classes")
+        _require(
+            len(self.fractions) in (0, len(self.phases) - 1),
+            f"{len(self.fractions)} ranges of fractions for {len(self.phases)} phases: each but the first needs one",
+        )
+        for low, high in self.fractions:
+            _require(0 <= low <= high <= 1, f"range of fractions {low}-{high} does not lie within 0-1")
         _require(0 < self.voxel_size < math.inf, f"voxel size {self.voxel_size} is not a positive length")
         _require(self.io_dtype in ("float32", "float16"), f"io_dtype {self.io_dtype!r} is neither float32 nor float16")
-        unknown = set(self.references) - set(names or ["grey"])
-        _require(not unknown, f"reference descriptors for unknown phases {sorted(unknown)}")
+        for references in (self.references, *self.references_along.values()):
+            unknown = set(references) - set(names or ["grey"])
+            _require(not unknown, f"reference descriptors for unknown phases {sorted(unknown)}")
+        astray = set(self.references_along) - set(AXES)
+        _require(not astray, f"reference descriptors along unknown axes {sorted(astray)}: use {', '.join(AXES)}")
+
+    @property
+    def labels(self) -> int:
+        """How many values a label may take: the classes, and the null class where there is one; 0: no label."""
+        return len(self.classes) + (self.null_class is not None)
+
+    @property
+    def guidable(self) -> bool:
+        """Whether the network also predicts without its condition, as classifier-free guidance needs."""
+        return self.null_class is not None or bool(self.fractions and not self.classes)
+
+    @property
+    def cube(self) -> tuple[int, int, int]:
+        """Shape [Z, Y, X] of a volume whose slices are the network's images.
+
+        Raises:
+            UsageError: the images are not square.
+        """
+        height, width = self.image_size
+        if height != width:
+            raise UsageError(f"model {self.name} has images of {height}×{width}: a volume needs square ones")
+        return height, height, height
 
     def phase_label(self, name: str) -> int:
         """Label of the phase called ``name``.
@@ -189,13 +225,19 @@ class ModelContract:
             phases=tuple(Phase(**phase) for phase in fields.pop("phases")),
             schedule=ScheduleSpec(**fields.pop("schedule")),
             provenance=Provenance(**fields.pop("provenance")),
-            references={
-                name: Descriptors(**{**entry, "s2": tuple(entry["s2"]), "lineal_path": tuple(entry["lineal_path"])})
-                for name, entry in fields.pop("references").items()
-            },
+            references=_references(fields.pop("references")),
+            references_along={axis: _references(of) for axis, of in fields.pop("references_along", {}).items()},
             classes=tuple(fields.pop("classes")),
+            fractions=tuple((float(low), float(high)) for low, high in fields.pop("fractions", ())),
             **fields,
         )
+
+
+def _references(fields: dict[str, Any]) -> dict[str, Descriptors]:
+    return {
+        name: Descriptors(**{**entry, "s2": tuple(entry["s2"]), "lineal_path": tuple(entry["lineal_path"])})
+        for name, entry in fields.items()
+    }
 
 
 def _require(condition: bool, message: str) -> None:

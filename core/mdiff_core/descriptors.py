@@ -71,14 +71,14 @@ def error_rate(curve: Sequence[float] | Floats, reference: Sequence[float] | Flo
     return float(100 * np.trapezoid(np.abs(a - b)) / area)
 
 
-def specific_surface(indicator: Indicator) -> float:
-    """Share of neighbouring voxel pairs of which exactly one lies in the phase, over all axes.
+def specific_surface(indicator: Indicator, axes: Iterable[int] | None = None) -> float:
+    """Share of neighbouring voxel pairs of which exactly one lies in the phase, over ``axes``, by default all.
 
     For an isotropic medium twice this is the boundary area over the volume, in 1/voxel, of the smooth body
     (Underwood's S_V = 2 P_L; the share is P_L, the boundaries crossed in one voxel's length along an axis).
     """
     unlike = pairs = 0
-    for axis in range(indicator.ndim):
+    for axis in axes if axes is not None else range(indicator.ndim):
         line = np.moveaxis(indicator, axis, 0)
         different = line[1:] != line[:-1]
         unlike, pairs = unlike + int(different.sum()), pairs + different.size
@@ -108,7 +108,7 @@ class Descriptors:
 
         return cls(
             float(indicator.mean()),
-            specific_surface(indicator),
+            specific_surface(indicator, along),
             mean_over_axes(two_point_correlation),
             mean_over_axes(lineal_path),
         )
@@ -129,20 +129,24 @@ class Descriptors:
 
 
 def reference_descriptors(
-    indicator: Indicator, rest: str, interest: str, image_size: tuple[int, int]
+    labels: npt.NDArray[np.integer],
+    names: Sequence[str],
+    image_size: tuple[int, int],
+    axes: Iterable[int] | None = None,
 ) -> dict[str, Descriptors]:
-    """Descriptors of both phases of a material, by name: ``interest`` where ``indicator`` is True, ``rest`` elsewhere.
+    """Descriptors of each phase of a material, by name; label i is the phase ``names[i]``.
 
-    Measured to lags of half the network's image, along every axis that is longer than that.
+    Measured to lags of half the network's image, along every one of ``axes`` (by default all) that is longer than that.
 
     Raises:
         DataError: no axis is.
     """
     max_lag = min(image_size) // 2
-    along = [axis for axis, size in enumerate(indicator.shape) if size > max_lag]
+    among = axes if axes is not None else range(labels.ndim)
+    along = [axis for axis in among if labels.shape[axis] > max_lag]
     if not along:
-        raise DataError(f"{indicator.shape} voxels are too few for curves of {max_lag} lags")
-    return {name: Descriptors.of(phase, max_lag, along) for name, phase in ((interest, indicator), (rest, ~indicator))}
+        raise DataError(f"{labels.shape} voxels are too few for curves of {max_lag} lags")
+    return {name: Descriptors.of(labels == label, max_lag, along) for label, name in enumerate(names)}
 
 
 def _leading(indicator: Indicator, axis: int, max_lag: int) -> Indicator:

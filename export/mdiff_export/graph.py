@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mdiff_core import CONTRACT_KEY, ContractError, ModelContract, UsageError
 from mdiff_export import OLDEST_OPSET
-from mdiff_export.wire import inputs, labels, outputs, random_batch
+from mdiff_export.wire import inputs, outputs, random_batch
 from mdiff_training.unet import UNet
 
 
@@ -27,9 +27,11 @@ class WireDenoiser(nn.Module):
         self.network = network
         self.eval()
 
-    def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> tuple[Tensor, ...]:
-        """``x`` [N, C, H, W] float32, ``t`` and ``label`` [N, 1] int64, to images like ``x``."""
-        eps, v = self.network(x, t.squeeze(1), None if label is None else label.squeeze(1))
+    def forward(
+        self, x: Tensor, t: Tensor, label: Tensor | None = None, fractions: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """``x`` [N, C, H, W], ``t`` and ``label`` [N, 1] int64, ``fractions`` [N, P], to images like ``x``."""
+        eps, v = self.network(x, t.squeeze(1), None if label is None else label.squeeze(1), fractions)
         return (eps,) if v is None else (eps, v)
 
 
@@ -37,7 +39,7 @@ def check_contract(network: UNet, contract: ModelContract) -> None:
     """Refuse a network that is not the one its contract describes.
 
     Raises:
-        ContractError: channels, image size, prediction, labels or type on the wire disagree.
+        ContractError: channels, image size, prediction, labels, fractions or type on the wire disagree.
     """
     config = network.config
     prediction = "epsilon+variance" if config.learned_variance else "epsilon"
@@ -49,7 +51,11 @@ def check_contract(network: UNet, contract: ModelContract) -> None:
             f"images in multiples of {config.stride} pixels, not {height}×{width}",
         ),
         (prediction == contract.prediction, f"the prediction {prediction!r}, not {contract.prediction!r}"),
-        (config.labels == labels(contract), f"{config.labels} labels, not {labels(contract)}"),
+        (config.labels == contract.labels, f"{config.labels} labels, not {contract.labels}"),
+        (
+            config.fractions == len(contract.fractions),
+            f"{config.fractions} fractions as its condition, not {len(contract.fractions)}",
+        ),
         (contract.io_dtype == "float32", f"float32 on the wire, not {contract.io_dtype}"),
     ):
         if not fits:
@@ -67,10 +73,10 @@ def export_graph(network: UNet, contract: ModelContract, path: Path, opset: int 
     with _quiet():
         program = torch.onnx.export(
             WireDenoiser(network),
-            tuple(torch.from_numpy(value) for value in example.values()),
+            kwargs={name: torch.from_numpy(value) for name, value in example.items()},
             input_names=[tensor.name for tensor in inputs(contract)],
             output_names=[tensor.name for tensor in outputs(contract)],
-            dynamic_shapes=tuple({0: "batch"} for _ in example),
+            dynamic_shapes={name: {0: "batch"} for name in example},
             opset_version=opset,
             dynamo=True,
             verbose=False,

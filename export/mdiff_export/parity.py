@@ -51,7 +51,7 @@ def check_parity(network: UNet, contract: ModelContract, path: Path, max_batch: 
         for start in range(0, len(steps), n):
             batch = random_batch(contract, np.resize(np.roll(steps, -start), n), rng)
             with torch.inference_mode():
-                expected = reference(*(torch.from_numpy(value) for value in batch.values()))
+                expected = reference(**{name: torch.from_numpy(value) for name, value in batch.items()})
             for name, wanted, got in zip(names, expected, session.run(names, batch), strict=True):
                 difference = float(np.abs(wanted.numpy() - got).max())
                 if not difference <= TOLERANCE:  # NaN fails too

@@ -22,16 +22,12 @@ class WireTensor:
     dims: tuple[int, ...]
 
 
-def labels(contract: ModelContract) -> int:
-    """How many values a label may take: the classes, and the null class where there is one; 0: no label."""
-    return len(contract.classes) + (contract.null_class is not None)
-
-
 def inputs(contract: ModelContract) -> tuple[WireTensor, ...]:
-    """``x`` [C, H, W], ``t`` [1] and, where the network takes one, ``label`` [1]."""
+    """``x`` [C, H, W], ``t`` [1] and, where the network takes them, ``label`` [1] and ``fractions`` [phases - 1]."""
     image = WireTensor("x", "float32", (contract.channels, *contract.image_size))
-    label = (WireTensor("label", "int64", (1,)),) if labels(contract) else ()
-    return (image, WireTensor("t", "int64", (1,)), *label)
+    label = (WireTensor("label", "int64", (1,)),) if contract.labels else ()
+    fractions = (WireTensor("fractions", "float32", (len(contract.fractions),)),) if contract.fractions else ()
+    return (image, WireTensor("t", "int64", (1,)), *label, *fractions)
 
 
 def outputs(contract: ModelContract) -> tuple[WireTensor, ...]:
@@ -41,12 +37,15 @@ def outputs(contract: ModelContract) -> tuple[WireTensor, ...]:
 
 
 def random_batch(contract: ModelContract, steps: npt.NDArray[np.int64], rng: np.random.Generator) -> Batch:
-    """Inputs for ``len(steps)`` samples: x ~ N(0, 1), t the given ``steps``, any label."""
+    """Inputs for ``len(steps)`` samples: x ~ N(0, 1), t the given ``steps``, any label, any fractions or none (-1)."""
     n = len(steps)
     batch: Batch = {
         "x": rng.standard_normal((n, contract.channels, *contract.image_size), dtype=np.float32),
         "t": steps.reshape(n, 1),
     }
-    if count := labels(contract):
-        batch["label"] = rng.integers(0, count, (n, 1))
+    if contract.labels:
+        batch["label"] = rng.integers(0, contract.labels, (n, 1))
+    if contract.fractions:
+        told = rng.random((n, len(contract.fractions)), dtype=np.float32)
+        batch["fractions"] = np.where(np.arange(n)[:, None] % 2, told, np.float32(-1))
     return batch

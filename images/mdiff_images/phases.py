@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 
-from mdiff_core import DataError
+from mdiff_core import DataError, UsageError
+
+Phases = Mapping[str, tuple[int, ...]]
+"""Values that stand for each phase in a file, by phase name, in the order of the phase labels."""
 
 
-def group_phases(
-    array: npt.NDArray[np.generic], values: Sequence[int], what: str = "the array"
-) -> npt.NDArray[np.bool_]:
-    """True where the array holds one of ``values``: the phase of interest against the rest.
+def parse_phases(text: str) -> Phases:
+    """Turn ``"rest=0+2,active=1"`` into values by phase name.
 
     Raises:
-        DataError: a value that does not occur, or nothing left beside the phase.
+        UsageError: not of that form, fewer than two phases, or a name or a value that stands twice.
     """
-    absent = [value for value in values if not np.any(array == value)]
+    phases: dict[str, tuple[int, ...]] = {}
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([^=\s][^=]*?)\s*=\s*(-?\d+(?:\+-?\d+)*)\s*", part)
+        if match is None or match[1] in phases:
+            raise UsageError(f"phases {text!r}: {part!r} is not NAME=VALUE or NAME=VALUE+VALUE with a name of its own")
+        phases[match[1]] = tuple(int(value) for value in match[2].split("+"))
+    values = [value for group in phases.values() for value in group]
+    if len(phases) < 2 or len(phases) > 255 or len(set(values)) < len(values):
+        raise UsageError(f"phases {text!r}: name two phases or more, each value once")
+    return phases
+
+
+def group_phases(array: npt.NDArray[np.generic], phases: Phases, what: str = "the array") -> npt.NDArray[np.uint8]:
+    """Phase labels: 0 where the array holds a value of the first phase, 1 for the second, and so on.
+
+    Raises:
+        DataError: a phase of which no value occurs, or values that belong to no phase.
+    """
+    found, place = np.unique(array, return_inverse=True)
+    label_of = {value: label for label, values in enumerate(phases.values()) for value in values}
+    listed = ", ".join(f"{value:g}" for value in found[:10].tolist()) + (" …" if len(found) > 10 else "")
+    unnamed = [value for value in found.tolist() if value not in label_of]
+    if unnamed:
+        raise DataError(f"{what}: value {unnamed[0]:g} belongs to no phase; its values are {listed}")
+    labels = np.array([label_of[value] for value in found.tolist()], dtype=np.uint8)
+    absent = [name for label, name in enumerate(phases) if label not in labels]
     if absent:
-        found = np.unique(array)
-        listed = ", ".join(str(v) for v in found[:10]) + (" …" if len(found) > 10 else "")
-        raise DataError(f"{what} has no voxel of value {absent[0]}: its values are {listed}")
-    phase = np.isin(array, list(values))
-    if phase.all():
-        raise DataError(f"{what} holds nothing beside the phase {list(values)}")
-    return phase
+        raise DataError(f"{what}: nothing of phase {absent[0]!r}; its values are {listed}")
+    return labels[place].reshape(array.shape)

@@ -48,7 +48,7 @@ def spheres_command(
 
 @app.command("fit")
 def fit_command(
-    data: Annotated[Path, typer.Argument(help="Volume or image to take slices from: TIFF, NPY or RAW.")],
+    data: Annotated[list[Path], typer.Argument(help="Volumes or images: TIFF, NPY or RAW.")],
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint to write (.safetensors).")],
     name: Annotated[str, typer.Option(help="Name of the model.")],
     licence: Annotated[str, typer.Option(help="Licence of the data.")],
@@ -57,12 +57,21 @@ def fit_command(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Override a key of the preset: SECTION.KEY=VALUE.")
     ] = None,
-    phase: Annotated[
-        list[int] | None, typer.Option(help="Label value of the phase of interest (repeatable); none: grey levels.")
+    phases: Annotated[
+        str | None, typer.Option(help="Phases and their values, as rest=0+2,active=1; none: grey levels.")
     ] = None,
-    phase_names: Annotated[str, typer.Option(help="Names of the rest and of the phase of interest.")] = "matrix,phase",
     crop: Annotated[str | None, typer.Option(help="Part of the data, for example 93:157,118:182,0:300.")] = None,
     axis: Annotated[int, typer.Option(help="Axis along which a volume is sliced.")] = 0,
+    planes: Annotated[
+        bool, typer.Option("--planes", help="Anisotropic volume: slices along all axes, each plane a class.")
+    ] = False,
+    independent: Annotated[
+        bool, typer.Option("--independent", help="The slices are independent images, not a volume.")
+    ] = False,
+    crops: Annotated[int | None, typer.Option(min=1, help="Train on this many random crops of an image.")] = None,
+    tell_fractions: Annotated[
+        bool, typer.Option("--tell-fractions", help="Condition on the phase fractions of each file.")
+    ] = False,
     raw_shape: Annotated[str | None, typer.Option(help="Shape of a RAW file, for example 300x64x64.")] = None,
     raw_dtype: Annotated[str, typer.Option(help="Data type of a RAW file.")] = "uint8",
     voxel_size: Annotated[float, typer.Option(help="Edge of a voxel.")] = 1.0,
@@ -70,36 +79,34 @@ def fit_command(
     resume: Annotated[bool, typer.Option(help="Continue from the checkpoint if there is one.")] = False,
     device: Annotated[str, typer.Option(help="torch device.")] = "cpu",
 ) -> None:
-    """Train a denoiser on the slices of a volume, or on an image."""
+    """Train a denoiser on slices of volumes, or on images."""
     from mdiff_core import ModelContract, Provenance
-    from mdiff_images import group_phases, parse_crop, parse_shape, read_array
     from mdiff_training.config import load_config
     from mdiff_training.loop import train
-    from mdiff_training.slices import slices_of_grey_levels, slices_of_phases
+    from mdiff_training.sources import Reading, read_micrographs
 
     config = load_config(preset, set_ or [])
-    tile = config.training.image_size
-    array = read_array(data, raw_shape=parse_shape(raw_shape) if raw_shape else None, raw_dtype=raw_dtype)
-    if crop:
-        array = array[parse_crop(crop, array.shape)]
-    if phase:
-        rest, _, interest = phase_names.partition(",")
-        slices = slices_of_phases(group_phases(array, phase, str(data)), axis, tile, (rest, interest))
-    else:
-        slices = slices_of_grey_levels(array, axis, tile)
+    plan = config.training
+    reading = Reading(phases, crop, axis, planes, independent, crops, tell_fractions, raw_shape, raw_dtype)
+    found = read_micrographs(data, reading, plan.image_size, plan.seed)
     contract = ModelContract(
         name=name,
-        image_size=tile,
-        channels=config.model.channels,
-        phases=slices.phases,
+        image_size=plan.image_size,
+        channels=found.channels,
+        phases=found.phases,
         schedule=config.schedule,
-        prediction="epsilon",
-        references=slices.references,
+        prediction="epsilon+variance" if config.model.learned_variance else "epsilon",
+        classes=found.classes,
+        null_class=len(found.classes) if found.classes and plan.condition_dropout else None,
+        planes=found.planes,
+        fractions=found.fractions,
+        references=found.references,
+        references_along=found.references_along,
         voxel_size=voxel_size,
         voxel_unit=voxel_unit,
         provenance=Provenance(source, licence, shlex.join(["mdiff-train", *sys.argv[1:]]), _git_revision()),
     )
-    train(config, slices, contract, checkpoint, resume=resume, device=device)
+    train(config, found, contract, checkpoint, resume=resume, device=device)
 
 
 def _git_revision() -> str:

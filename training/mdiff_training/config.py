@@ -27,6 +27,8 @@ class OptimizerConfig:
         ema: decay of the exponential moving average of the weights, which is what is exported.
         clip_norm: largest norm of the gradient.
         bf16: whether the forward pass runs under bfloat16 autocast.
+        condition_dropout: share of the images shown without their class and fractions, which makes classifier-free
+            guidance possible; 0: none, and the network then has no null class.
         seed: of initial weights, batches, steps t and noise.
     """
 
@@ -40,12 +42,15 @@ class OptimizerConfig:
     clip_norm: float
     bf16: bool
     seed: int
+    condition_dropout: float = 0.1
 
     def __post_init__(self) -> None:
         if min(*self.image_size, self.batch, self.steps) < 1:
             raise UsageError("image_size, batch and steps must be positive")
         if self.image_size[0] != self.image_size[1]:
             raise UsageError(f"image size {self.image_size} is not square, as tiles in all orientations must be")
+        if not 0 <= self.condition_dropout < 1:
+            raise UsageError(f"condition_dropout {self.condition_dropout} is not a probability below 1")
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,9 @@ def load_config(preset: str, overrides: Sequence[str] = ()) -> TrainingConfig:
             sections[section].update(tomllib.loads(f"{key} = {value}"))
         except tomllib.TOMLDecodeError:
             sections[section][key] = value
+    for key in ("channels", "labels", "fractions"):
+        if key in sections["model"]:
+            raise UsageError(f"model.{key} follows from the data: leave it out")
     try:
         return TrainingConfig(
             _build(UNetConfig, "model", sections["model"]),

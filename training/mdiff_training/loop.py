@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,13 +17,13 @@ from mdiff_core.outputs import check_new, check_writable
 from mdiff_training.checkpoint import LOSS_WINDOW, Checkpoint
 from mdiff_training.config import TrainingConfig
 from mdiff_training.loss import simple_loss
-from mdiff_training.slices import Slices
-from mdiff_training.unet import UNet
+from mdiff_training.micrographs import Batch, Micrographs
+from mdiff_training.unet import UNet, UNetConfig
 
 
 def train(
     config: TrainingConfig,
-    slices: Slices,
+    micrographs: Micrographs,
     contract: ModelContract,
     path: Path,
     *,
@@ -29,22 +31,16 @@ def train(
     checkpoint_every: int = 500,
     device: str = "cpu",
 ) -> Checkpoint:
-    """Train a denoiser and leave its checkpoint at ``path``.
+    """Train the denoiser that ``contract`` describes and leave its checkpoint at ``path``.
 
     Every step draws its batch, t and noise from a generator seeded by (seed, step), so a resumed run is the run that
     was never interrupted, bit for bit on a CPU with the same number of threads.
 
     Raises:
         UsageError: a checkpoint exists and ``resume`` is false, or it belongs to another network or other data; a
-            device that torch cannot use; a network for what is not trained here.
+            device that torch cannot use.
     """
     plan = config.training
-    if config.model.channels != 1:
-        raise UsageError(f"slices have one channel: set model.channels to 1, not {config.model.channels}")
-    if config.model.learned_variance or config.model.labels:
-        raise UsageError(
-            "L_simple trains neither a learned variance nor classes: leave model.learned_variance and labels off"
-        )
     if not resume:
         check_new(path, "continue it with --resume, or choose another name")
     check_writable(path)
@@ -54,7 +50,7 @@ def train(
         raise UsageError(f"torch cannot use the device {device!r}: {str(error).partition('.')[0]}") from error
 
     torch.manual_seed(plan.seed)
-    network = UNet(config.model).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = UNet(network_config(config.model, contract)).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = {name: value.detach().clone() for name, value in network.state_dict().items()}
     optimizer = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
     start = 0
@@ -66,13 +62,13 @@ def train(
     alpha_bar = torch.from_numpy(contract.schedule.build().alpha_bar).to(torch.float32)
 
     def checkpoint(step: int) -> Checkpoint:
-        saved = Checkpoint(contract, config.model, step, tuple(losses), _tensors(network, averaged, optimizer))
+        saved = Checkpoint(contract, network.config, step, tuple(losses), _tensors(network, averaged, optimizer))
         saved.save(path)
         return saved
 
-    def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    def denoise(batch: Batch, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         with torch.autocast(device_type=x.device.type, dtype=torch.bfloat16, enabled=plan.bf16):
-            eps: torch.Tensor = network(x, t)[0]
+            eps: torch.Tensor = network(x, t, batch.label, batch.fractions)[0]
         return eps
 
     window: list[float] = []
@@ -81,11 +77,13 @@ def train(
     for step in progress:
         generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + step)
         torch.manual_seed(plan.seed * 1_000_003 + step)  # dropout draws from the global generator
-        x0 = slices.batch(plan.batch, plan.image_size, generator)
+        batch = micrographs.batch(plan.batch, plan.image_size, generator)
         t = torch.randint(0, len(alpha_bar), (plan.batch,), generator=generator)
-        noise = torch.randn(x0.shape, generator=generator)
-        x0, noise = (v.to(device=device, memory_format=torch.channels_last) for v in (x0, noise))
-        loss = simple_loss(denoise, x0, t.to(device), noise, alpha_bar.to(device))
+        noise = torch.randn(batch.x0.shape, generator=generator)
+        dropped = torch.rand(plan.batch, generator=generator) < plan.condition_dropout
+        batch = batch.with_conditions_dropped(dropped, contract.null_class).to(device)
+        noise = noise.to(device=device, memory_format=torch.channels_last)
+        loss = simple_loss(partial(denoise, batch), batch.x0, t.to(device), noise, alpha_bar.to(device))
 
         optimizer.param_groups[0]["lr"] = plan.learning_rate * learning_rate_factor(step, plan.warmup_steps, plan.steps)
         optimizer.zero_grad(set_to_none=True)
@@ -106,6 +104,13 @@ def train(
     return checkpoint(max(start, plan.steps))
 
 
+def network_config(model: UNetConfig, contract: ModelContract) -> UNetConfig:
+    """The preset's network with what follows from the data: channels, labels and fractions."""
+    return dataclasses.replace(
+        model, channels=contract.channels, labels=contract.labels, fractions=len(contract.fractions)
+    )
+
+
 def learning_rate_factor(step: int, warmup_steps: int, steps: int) -> float:
     """Linear warm-up to 1, then a cosine down to 0 at ``steps``."""
     if step < warmup_steps:
@@ -123,7 +128,7 @@ def _tensors(network: UNet, averaged: dict[str, torch.Tensor], optimizer: torch.
 
 
 def _check_same_data(before: ModelContract, now: ModelContract) -> None:
-    for what in ("schedule", "phases", "references"):
+    for what in ("schedule", "phases", "references", "classes", "null_class", "fractions"):
         if getattr(before, what) != getattr(now, what):
             raise UsageError(f"the checkpoint was trained with other {what}: resume with the same data and preset")
 

@@ -27,11 +27,13 @@ class UNetConfig:
         base_channels: width of the finest level.
         multipliers: width of each level over ``base_channels``; each level halves the image.
         blocks: residual blocks a level (one more on the way up).
-        attention: for each level, whether its blocks are followed by self-attention.
-        head_channels: channels of one attention head.
+        attention: for each level, whether its blocks are followed by self-attention; the middle always is.
+        head_channels: channels of one attention head; 0: an equal share of the level for each of ``heads``.
+        heads: number of heads; 0: as many as fill the level.
         norm_groups: groups of the group normalization.
         pixel_unshuffle: stem factor; 1 is a plain stem.
         labels: number of labels of the class embedding, the null class included; 0: the network takes no label.
+        fractions: how many phase fractions the network is told; 0: none.
         learned_variance: also predict v, the variance interpolation (Düreth et al. eq. 5).
         dropout: probability inside the residual blocks.
 
@@ -46,14 +48,16 @@ class UNetConfig:
     blocks: int = 1
     attention: tuple[bool, ...] = (False, False, True)
     head_channels: int = 32
+    heads: int = 0
     norm_groups: int = 8
     pixel_unshuffle: int = 2
     labels: int = 0
+    fractions: int = 0
     learned_variance: bool = False
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        sizes = (self.channels, self.base_channels, self.blocks, self.head_channels, self.norm_groups)
+        sizes = (self.channels, self.base_channels, self.blocks, self.head_channels + self.heads, self.norm_groups)
         if not self.multipliers or min(*sizes, self.pixel_unshuffle, *self.multipliers) < 1:
             raise UsageError("the sizes of a network must be positive, and it needs at least one level")
         if not 0 <= self.dropout < 1:
@@ -62,12 +66,19 @@ class UNetConfig:
             raise UsageError(f"base_channels {self.base_channels} is odd: cosines and sines of the step share them")
         if len(self.attention) != len(self.multipliers):
             raise UsageError(f"attention names {len(self.attention)} levels, multipliers {len(self.multipliers)}")
-        for multiplier, attends in zip(self.multipliers, self.attention, strict=True):
+        for multiplier, attends in zip(self.multipliers, (*self.attention[:-1], True), strict=True):
             width = multiplier * self.base_channels
             if width % self.norm_groups:
                 raise UsageError(f"{width} channels do not split into {self.norm_groups} normalization groups")
-            if attends and width % self.head_channels:
-                raise UsageError(f"{width} channels do not split into heads of {self.head_channels}")
+            if attends and not (self.heads and self.head_channels) and width % (self.heads or self.head_channels):
+                raise UsageError(
+                    f"{width} channels do not split into {self.heads or 'attention'} heads of "
+                    f"{self.head_channels or 'equal'} channels"
+                )
+
+    def heads_of(self, width: int) -> tuple[int, int]:
+        """Number of attention heads in a level of ``width`` channels, and channels of each."""
+        return self.heads or width // self.head_channels, self.head_channels or width // self.heads
 
     @property
     def stride(self) -> int:
@@ -110,17 +121,18 @@ class SelfAttention(nn.Module):
 
     def __init__(self, width: int, config: UNetConfig) -> None:
         super().__init__()
-        self.heads = width // config.head_channels
+        self.heads, self.head_channels = config.heads_of(width)
+        inner = self.heads * self.head_channels
         self.norm = nn.GroupNorm(config.norm_groups, width)
-        self.qkv = nn.Conv2d(width, 3 * width, 1)
-        self.project = _zeroed(nn.Conv2d(width, width, 1))
+        self.qkv = nn.Conv2d(width, 3 * inner, 1)
+        self.project = _zeroed(nn.Conv2d(inner, width, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Features [B, width, H, W] to the same shape."""
-        _, width, height, length = x.shape
-        q, k, v = self.qkv(self.norm(x)).reshape(-1, 3, self.heads, width // self.heads, height * length).unbind(1)
+        height, length = x.shape[-2:]
+        q, k, v = self.qkv(self.norm(x)).reshape(-1, 3, self.heads, self.head_channels, height * length).unbind(1)
         h = functional.scaled_dot_product_attention(q.mT, k.mT, v.mT).mT
-        result: Tensor = x + self.project(h.reshape(-1, width, height, length))
+        result: Tensor = x + self.project(h.reshape(-1, self.heads * self.head_channels, height, length))
         return result
 
 
@@ -151,8 +163,22 @@ class Upsample(nn.Module):
         return result
 
 
+class FractionEmbedding(nn.Module):
+    """Phase fractions as an embedding, with a learned one for "not told"."""
+
+    def __init__(self, fractions: int, width: int) -> None:
+        super().__init__()
+        self.told = nn.Sequential(nn.Linear(fractions, width), nn.SiLU(), nn.Linear(width, width))
+        self.untold = nn.Parameter(torch.zeros(width))
+
+    def forward(self, fractions: Tensor) -> Tensor:
+        """Fractions [B, P], all of them negative where they are not told, to [B, width]."""
+        result: Tensor = torch.where(fractions[:, :1] < 0, self.untold, self.told(fractions))
+        return result
+
+
 class UNet(nn.Module):
-    """ε_θ(x_t, t[, label]), and v where the variance is learned."""
+    """ε_θ(x_t, t[, label, fractions]), and v where the variance is learned."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -163,6 +189,7 @@ class UNet(nn.Module):
             nn.Linear(config.base_channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
         )
         self.label = nn.Embedding(config.labels, embedding) if config.labels else None
+        self.fractions = FractionEmbedding(config.fractions, embedding) if config.fractions else None
         pixels = config.pixel_unshuffle**2
         self.stem = nn.Conv2d(config.channels * pixels, widths[0], 3, padding=1)
 
@@ -180,7 +207,7 @@ class UNet(nn.Module):
                 skips.append(width)
             self.down.append(nn.ModuleDict({"stages": stages, "shrink": shrink}))
 
-        self.middle_in = Stage(width, width, embedding, config.attention[-1], config)
+        self.middle_in = Stage(width, width, embedding, True, config)
         self.middle_out = Stage(width, width, embedding, False, config)
 
         self.up = nn.ModuleList()
@@ -196,13 +223,16 @@ class UNet(nn.Module):
             nn.Conv2d(width, config.channels * (2 if config.learned_variance else 1) * pixels, 3, padding=1)
         )
 
-    def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, x: Tensor, t: Tensor, label: Tensor | None = None, fractions: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Predict the noise.
 
         Args:
             x: noisy images [B, C, H, W], H and W multiples of ``config.stride``.
             t: steps [B], int64, counted from 0.
             label: labels [B], int64, where the network has classes.
+            fractions: phase fractions [B, P], -1 for "not told", where the network takes them.
 
         Returns:
             ``eps`` [B, C, H, W], and ``v`` of the same shape, unscaled in [0, 1] where the network has learned to
@@ -211,6 +241,8 @@ class UNet(nn.Module):
         embedding = self.time(timestep_embedding(t, self.config.base_channels))
         if self.label is not None:
             embedding = embedding + self.label(label)
+        if self.fractions is not None:
+            embedding = embedding + self.fractions(fractions)
         h = self.stem(functional.pixel_unshuffle(x, self.config.pixel_unshuffle))
         skips = [h]
         for level in self.down:

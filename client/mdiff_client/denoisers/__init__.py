@@ -11,6 +11,7 @@ from mdiff_core import ModelContract
 
 Images = npt.NDArray[np.float32]
 Steps = npt.NDArray[np.int64]
+Fractions = npt.NDArray[np.float32]
 
 
 class Denoiser(Protocol):
@@ -18,13 +19,16 @@ class Denoiser(Protocol):
 
     contract: ModelContract
 
-    def predict(self, x: Images, t: Steps, label: Steps | None = None) -> tuple[Images, Images | None]:
+    def predict(
+        self, x: Images, t: Steps, label: Steps | None = None, fractions: Fractions | None = None
+    ) -> tuple[Images, Images | None]:
         """Predict the noise in each image.
 
         Args:
             x: noisy images [N, C, H, W], any N ≥ 1.
             t: the training step of each image [N], counted from 0.
             label: the class of each image [N], where the contract has classes.
+            fractions: the phase fractions told for each image [N, P], -1 for "not told", where the contract has them.
 
         Returns:
             ``eps`` [N, C, H, W], and ``v`` in [0, 1] of the same shape where the variance is learned, else None.
@@ -36,11 +40,15 @@ class Denoiser(Protocol):
         ...
 
 
-def network_inputs(contract: ModelContract, x: Images, t: Steps, label: Steps | None) -> dict[str, np.ndarray]:
+def network_inputs(
+    contract: ModelContract, x: Images, t: Steps, label: Steps | None, fractions: Fractions | None
+) -> dict[str, np.ndarray]:
     """The named inputs of one call as they go to the network: ``t`` and ``label`` as columns [N, 1]."""
     inputs: dict[str, np.ndarray] = {"x": x.astype(contract.io_dtype, copy=False), "t": t.astype(np.int64)[:, None]}
     if label is not None:
         inputs["label"] = label.astype(np.int64)[:, None]
+    if fractions is not None:
+        inputs["fractions"] = fractions.astype(np.float32, copy=False)
     return inputs
 
 

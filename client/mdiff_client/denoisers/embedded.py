@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from mdiff_client.denoisers import Images, Steps, network_inputs, network_outputs
+from mdiff_client.denoisers import Fractions, Images, Steps, network_inputs, network_outputs
 from mdiff_core import CONTRACT_KEY, ContractError, DataError, ModelContract, PermanentError
 from mdiff_core.repository import onnx_file
 
@@ -44,9 +44,11 @@ class EmbeddedDenoiser:
             raise ContractError(f"{path}: carries no model contract; export it with mdiff-export")
         self.contract = ModelContract.from_json(metadata[CONTRACT_KEY])
 
-    def predict(self, x: Images, t: Steps, label: Steps | None = None) -> tuple[Images, Images | None]:
+    def predict(
+        self, x: Images, t: Steps, label: Steps | None = None, fractions: Fractions | None = None
+    ) -> tuple[Images, Images | None]:
         """See :class:`mdiff_client.denoisers.Denoiser`."""
-        inputs, outputs = network_inputs(self.contract, x, t, label), network_outputs(self.contract)
+        inputs, outputs = network_inputs(self.contract, x, t, label, fractions), network_outputs(self.contract)
         try:
             answers = [
                 self._session.run(outputs, {name: value[i : i + _BATCH] for name, value in inputs.items()})

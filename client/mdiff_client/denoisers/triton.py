@@ -10,7 +10,7 @@ import numpy as np
 from tritonclient import grpc as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from mdiff_client.denoisers import Images, Steps, network_inputs, network_outputs
+from mdiff_client.denoisers import Fractions, Images, Steps, network_inputs, network_outputs
 from mdiff_core import CONTRACT_KEY, ContractError, MdiffError, ModelContract, PermanentError, UnavailableError
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
@@ -49,10 +49,13 @@ class TritonDenoiser:
             self.close()
             raise
 
-    def predict(self, x: Images, t: Steps, label: Steps | None = None) -> tuple[Images, Images | None]:
+    def predict(
+        self, x: Images, t: Steps, label: Steps | None = None, fractions: Fractions | None = None
+    ) -> tuple[Images, Images | None]:
         """See :class:`mdiff_client.denoisers.Denoiser`; more images than the server's batch go as several calls."""
+        inputs = network_inputs(self.contract, x, t, label, fractions)
         parts = [slice(i, i + self._max_batch) for i in range(0, len(x), self._max_batch)]
-        answers = [self._call(x[part], t[part], None if label is None else label[part]) for part in parts]
+        answers = [self._call({name: value[part] for name, value in inputs.items()}) for part in parts]
         eps, *v = (np.concatenate(output) for output in zip(*answers, strict=True))
         return eps, v[0] if v else None
 
@@ -80,8 +83,8 @@ class TritonDenoiser:
             )
         return ModelContract.from_json(config.parameters[CONTRACT_KEY].string_value), max(1, config.max_batch_size)
 
-    def _call(self, x: Images, t: Steps, label: Steps | None) -> list[Images]:
-        inputs = [_input(name, value) for name, value in network_inputs(self.contract, x, t, label).items()]
+    def _call(self, named: dict[str, np.ndarray[Any, Any]]) -> list[Images]:
+        inputs = [_input(name, value) for name, value in named.items()]
         outputs = network_outputs(self.contract)
         requested = [triton.InferRequestedOutput(name) for name in outputs]
         give_up, pause = time.monotonic() + self._patience, _FIRST_PAUSE

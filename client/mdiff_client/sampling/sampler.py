@@ -44,7 +44,7 @@ def sample(
     contract = denoiser.contract
     training = contract.schedule.build()
     schedule = plan.schedule(training)
-    size = _cube(contract)
+    size = contract.cube
     mean = _reference_mean(contract) if plan.tilt or plan.thick_slices else None
     thicknesses = (PLAIN,) * len(schedule)
     if plan.thick_slices:
@@ -72,13 +72,6 @@ def sample(
                 x = renoise(schedule, following, i, noise.normal(Purpose.RENOISE, i, repeat, shape))
         x = following
     return x.astype(np.float32)
-
-
-def _cube(contract: ModelContract) -> tuple[int, int, int]:
-    height, width = contract.image_size
-    if height != width:
-        raise UsageError(f"model {contract.name} has images of {height}×{width}: a volume needs square ones")
-    return height, height, height
 
 
 def _reference_mean(contract: ModelContract) -> float:

@@ -5,10 +5,10 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from mdiff_training.slices import slices_of_grey_levels, slices_of_phases
 from scipy.stats import chisquare
 
 from mdiff_core import DataError, Descriptors, Phase
-from mdiff_training.slices import slices_of_grey_levels, slices_of_phases
 
 NAMES = ("matrix", "pore")
 
