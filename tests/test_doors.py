@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[1]
 # Room: the packages its modules may import, beside the standard library and itself.
 RULES = {
     "core": "numpy",
-    "images": "mdiff_core numpy tifffile",
-    "training": "mdiff_core mdiff_images numpy safetensors torch tqdm typer",
+    "images": "PIL mdiff_core numpy tifffile",
+    "training": "PIL mdiff_core mdiff_images numpy safetensors torch tqdm typer",
     "export": "mdiff_core mdiff_training google numpy onnx onnxruntime onnxscript torch tritonclient typer",
     "serving": "mdiff_core typer",
     "client": "mdiff_core mdiff_images PIL numpy onnxruntime tqdm tritonclient typer zarr",

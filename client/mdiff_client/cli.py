@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,8 +12,12 @@ from mdiff_core.command import run_app
 from mdiff_core.errors import DataError, UsageError
 from mdiff_core.outputs import check_new
 
+if TYPE_CHECKING:
+    from mdiff_client.evaluation import Evaluation
+    from mdiff_client.store import VolumeStore
+
 app = typer.Typer(
-    help="Sample 3D microstructure volumes from a 2D denoiser, and look at them.",
+    help="Sample 2D images and 3D volumes of microstructure from a 2D denoiser, and look at them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -24,6 +28,20 @@ Repository = Annotated[
     Path | None, typer.Option(help="Model repository of the embedded engine; none: the bundled one.")
 ]
 Timeout = Annotated[float, typer.Option(help="Seconds that one call to the server may take.")]
+Model = Annotated[str, typer.Option(help="Model: see mdiff-client info.")]
+Class = Annotated[str | None, typer.Option("--class", help="Class to sample; none: any.")]
+Fraction = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Phase fraction to ask for, as PHASE=0.4, once for each phase but one; of two phases 0.4 is the second's."
+    ),
+]
+Guidance = Annotated[
+    float, typer.Option(help="Strength of class and fraction: 1 as trained, more exaggerates them at twice the cost.")
+]
+Patience = Annotated[float, typer.Option(help="Seconds to keep trying while the server is unavailable.")]
+Grey = Annotated[bool, typer.Option("--grey", help="Store grey levels in [-1, 1] instead of phases.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -45,13 +63,78 @@ def info(
 
 
 @app.command()
+def generate2d(
+    out: Annotated[
+        Path, typer.Argument(help="What to create: NAME.npy, NAME.zarr, NAME.png, or NAME, a folder of PNG files.")
+    ],
+    url: Url = None,
+    repository: Repository = None,
+    model: Model = "spheres64",
+    seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="The same seed gives the same images.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 1,
+    class_: Class = None,
+    fraction: Fraction = None,
+    guidance: Guidance = 1.0,
+    sampler: Annotated[
+        str | None, typer.Option(help="ddim, or ddpm, with the learned variance where there is one; none: ddim.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Reverse steps, evenly spaced over those of training; none: 50.")
+    ] = None,
+    eta: Annotated[float | None, typer.Option(help="Stochasticity of DDIM, 0 to 1; none: 0.")] = None,
+    grey: Grey = False,
+    timeout: Timeout = 30.0,
+    patience: Patience = 60.0,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Sample images, each for itself, and report how near they are to the training data."""
+    from mdiff_client.denoisers.place import Place
+    from mdiff_client.generate import generate_images, image_evaluations
+    from mdiff_client.image_files import check_images
+    from mdiff_client.progress import progress
+    from mdiff_client.report import costs_text, image_costs, images_json, images_text
+    from mdiff_client.sampling import IMAGES, Condition, changed
+
+    chosen = changed(IMAGES, sampler=sampler, steps=steps, eta=eta)
+    check_images(out, count)
+    place = Place(url, repository, timeout)
+    if dry_run:
+        contract = place.contract(model)
+        condition = Condition.asked(contract, class_, fraction or [], guidance)
+        cost = image_costs(contract, chosen, count, condition, grey=grey)
+        typer.echo(dumps(cost) if json else costs_text(cost))
+        return
+    with place.denoiser(model, patience) as denoiser:
+        contract = denoiser.contract
+        condition = Condition.asked(contract, class_, fraction or [], guidance)
+        with progress(image_evaluations(contract, chosen, count), "evaluation") as advance:
+            statistics = generate_images(
+                denoiser,
+                chosen,
+                out,
+                seed=seed,
+                count=count,
+                grey=grey,
+                condition=condition,
+                on_evaluation=advance,
+            )
+    phases = statistics.comparisons()
+    report = images_json if json else images_text
+    typer.echo(report(contract, chosen, count, condition, phases))
+
+
+@app.command()
 def generate3d(
     out: Annotated[Path, typer.Argument(help="Zarr store to create.")],
     url: Url = None,
     repository: Repository = None,
-    model: Annotated[str, typer.Option(help="Model: see mdiff-client info.")] = "spheres64",
+    model: Model = "spheres64",
     seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="The same seed gives the same volumes.")] = 0,
     count: Annotated[int, typer.Option(min=1, help="Number of volumes.")] = 1,
+    class_: Class = None,
+    fraction: Fraction = None,
+    guidance: Guidance = 1.0,
     plan: Annotated[
         str, typer.Option(help="Sampling plan: lagged, calibrated, or paper (Algorithm 1 of Micro3Diff).")
     ] = "lagged",
@@ -59,10 +142,10 @@ def generate3d(
     harmonize: Annotated[int | None, typer.Option(help="Harmonizing passes n_h, instead of the plan's.")] = None,
     sampler: Annotated[str | None, typer.Option(help="ddpm or ddim, instead of the plan's.")] = None,
     eta: Annotated[float | None, typer.Option(help="Stochasticity of DDIM, 0 to 1, instead of the plan's.")] = None,
-    grey: Annotated[bool, typer.Option("--grey", help="Store grey levels in [-1, 1] instead of phases.")] = False,
+    grey: Grey = False,
     timeout: Timeout = 30.0,
-    patience: Annotated[float, typer.Option(help="Seconds to keep trying while the server is unavailable.")] = 60.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
+    patience: Patience = 60.0,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Sample volumes and report how near they are to the training data."""
@@ -70,23 +153,35 @@ def generate3d(
     from mdiff_client.evaluation import evaluate
     from mdiff_client.generate import generate
     from mdiff_client.progress import progress
-    from mdiff_client.report import costs, costs_text, evaluation_json, evaluation_text
-    from mdiff_client.sampling import named_plan
+    from mdiff_client.report import costs, costs_text
+    from mdiff_client.sampling import Condition, named_plan
 
     chosen = named_plan(plan, steps=steps, harmonize=harmonize, sampler=sampler, eta=eta)
     check_new(out)
     place = Place(url, repository, timeout)
     if dry_run:
-        cost = costs(place.contract(model), chosen, count, grey=grey)
+        contract = place.contract(model)
+        condition = Condition.asked(contract, class_, fraction or [], guidance)
+        cost = costs(contract, chosen, count, condition, grey=grey)
         typer.echo(dumps(cost) if json else costs_text(cost))
         return
     with place.denoiser(model, patience) as denoiser:
-        evaluations = count * chosen.evaluations(denoiser.contract.schedule.build())
+        contract = denoiser.contract
+        condition = Condition.asked(contract, class_, fraction or [], guidance)
+        evaluations = count * chosen.evaluations(contract.schedule.build())
         with progress(evaluations, "evaluation") as advance:
-            store = generate(denoiser, chosen, out, seed=seed, count=count, grey=grey, on_evaluation=advance)
+            store = generate(
+                denoiser,
+                chosen,
+                out,
+                seed=seed,
+                count=count,
+                grey=grey,
+                condition=condition,
+                on_evaluation=advance,
+            )
     if store.contract.phases:
-        evaluation = evaluate(store)
-        typer.echo(evaluation_json(evaluation) if json else evaluation_text(evaluation))
+        _report(store, evaluate(store), json)
 
 
 @app.command("evaluate")
@@ -108,7 +203,6 @@ def evaluate_command(
 ) -> None:
     """Report phase fraction, specific surface, S2 and LP error of volumes against real material."""
     from mdiff_client.evaluation import evaluate, read_labels
-    from mdiff_client.report import evaluation_json, evaluation_text
     from mdiff_client.store import VolumeStore
     from mdiff_images import parse_shape
 
@@ -117,8 +211,7 @@ def evaluate_command(
     store = VolumeStore.open(volumes)
     shape = parse_shape(raw_shape) if raw_shape else None
     reference, real = (read_labels(path, store.contract, phases, shape) if path else None for path in (against, floor))
-    evaluation = evaluate(store, reference, real)
-    typer.echo(evaluation_json(evaluation) if json else evaluation_text(evaluation))
+    _report(store, evaluate(store, reference, real), json)
 
 
 @app.command("preview")
@@ -149,6 +242,15 @@ def preview_command(
         picture.save(out, format="PNG")
     except OSError as error:
         raise DataError(f"{out}: cannot be written ({error.strerror or error})") from error
+
+
+def _report(store: VolumeStore, evaluation: Evaluation, json: bool) -> None:
+    from mdiff_client.report import evaluation_json, evaluation_text
+
+    asked = store.condition
+    typer.echo(
+        evaluation_json(evaluation, asked) if json else evaluation_text(evaluation, asked.described(store.contract))
+    )
 
 
 def main() -> None:

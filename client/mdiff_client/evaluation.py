@@ -46,7 +46,7 @@ def compare(samples: Sequence[Descriptors], reference: Descriptors, seed: int = 
         DataError: no samples, or a reference without the phase.
     """
     if not samples:
-        raise DataError("there is no complete volume to evaluate")
+        raise DataError("there are no samples to compare")
     mean = Descriptors.mean(samples)
     drawn = np.random.default_rng(seed).integers(0, len(samples), (_RESAMPLES, len(samples)))
 
@@ -97,15 +97,14 @@ def evaluate(store: VolumeStore, reference: Labels | None = None, floor: Labels 
         UsageError: the model has no phases.
     """
     contract = store.contract
-    if not contract.phases:
-        raise UsageError(f"model {contract.name} gives grey levels: S2 and LP need phases")
+    names = _phase_names(contract)
     references = (
-        dict(contract.references)
-        if reference is None
-        else reference_descriptors(reference, [phase.name for phase in contract.phases], contract.image_size)
+        dict(contract.references) if reference is None else reference_descriptors(reference, names, contract.image_size)
     )
     samples: dict[str, list[Descriptors]] = {name: [] for name in references}
     indices = store.complete()
+    if not indices:
+        raise DataError(f"{store.path}: there is no complete volume to evaluate")
     for index in indices:
         labels = store.labels(index)
         for name, of_phase in samples.items():
@@ -118,7 +117,7 @@ def evaluate(store: VolumeStore, reference: Labels | None = None, floor: Labels 
         model=contract.name,
         plan=described(store.plan),
         volumes=len(indices),
-        evaluations=store.record(indices[0])["evaluations"] if indices else 0,
+        evaluations=store.record(indices[0])["evaluations"],
         phases={name: compare(of_phase, references[name]) for name, of_phase in samples.items()},
         floor={name: compare(of_phase, references[name]) for name, of_phase in crops.items() if of_phase},
     )
@@ -137,13 +136,19 @@ def read_labels(
 
     Raises:
         DataError: the file cannot be read, has nothing of a phase, or values of none.
-        UsageError: a RAW file without its shape, or other phases than the contract's.
+        UsageError: a RAW file without its shape, other phases than the contract's, or a contract without phases.
     """
-    names = [phase.name for phase in contract.phases]
+    names = _phase_names(contract)
     values = parse_phases(phases) if phases else {name: (label,) for label, name in enumerate(names)}
     if set(values) != set(names):
         raise UsageError(f"model {contract.name} has the phases {', '.join(names)}, not {', '.join(values)}")
     return group_phases(read_array(path, raw_shape=raw_shape), {name: values[name] for name in names}, str(path))
+
+
+def _phase_names(contract: ModelContract) -> list[str]:
+    if not contract.phases:
+        raise UsageError(f"model {contract.name} gives grey levels: S2 and LP need phases")
+    return [phase.name for phase in contract.phases]
 
 
 def _measure(indicator: npt.NDArray[np.bool_], reference: Descriptors) -> Descriptors:

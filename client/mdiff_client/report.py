@@ -8,7 +8,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from mdiff_client.evaluation import Comparison, Evaluation
-from mdiff_client.sampling import SamplingPlan
+from mdiff_client.generate import image_evaluations
+from mdiff_client.sampling import IMAGES_AT_ONCE, Condition, ImagePlan, SamplingPlan
 from mdiff_client.sampling.plan import described
 from mdiff_core import ModelContract
 
@@ -23,18 +24,37 @@ def contracts_json(contracts: Sequence[ModelContract]) -> str:
     return json.dumps({contract.name: json.loads(contract.to_json()) for contract in contracts})
 
 
-def costs(contract: ModelContract, plan: SamplingPlan, count: int, *, grey: bool) -> dict[str, int | str]:
-    """What a run would cost, before it starts."""
-    evaluations = plan.evaluations(contract.schedule.build())
+def costs(
+    contract: ModelContract, plan: SamplingPlan, count: int, condition: Condition, *, grey: bool
+) -> dict[str, int | str]:
+    """What a run of volumes would cost, before it starts."""
     voxels = math.prod(contract.cube)
     return {
         "model": contract.name,
         "volumes": count,
         "voxels_per_volume": voxels,
-        "evaluations_per_volume": evaluations,
-        "images_per_evaluation": contract.cube[0],
+        "evaluations_per_volume": plan.evaluations(contract.schedule.build()),
+        "images_per_evaluation": contract.cube[0] * condition.branches,
         "bytes_before_compression": count * voxels * (4 if grey else 1),
         "plan": described(dataclasses.asdict(plan)),
+        "condition": condition.described(contract) or "none",
+    }
+
+
+def image_costs(
+    contract: ModelContract, plan: ImagePlan, count: int, condition: Condition, *, grey: bool
+) -> dict[str, int | str]:
+    """What a run of images would cost, before it starts."""
+    pixels = math.prod(contract.image_size)
+    return {
+        "model": contract.name,
+        "images": count,
+        "pixels_per_image": pixels,
+        "evaluations": image_evaluations(contract, plan, count),
+        "images_per_evaluation": min(count, IMAGES_AT_ONCE) * condition.branches,
+        "bytes_before_compression": count * pixels * (4 if grey else 1),
+        "plan": described(dataclasses.asdict(plan)),
+        "condition": condition.described(contract) or "none",
     }
 
 
@@ -43,32 +63,59 @@ def costs_text(costs: Mapping[str, int | str]) -> str:
     return "\n".join(f"{name.replace('_', ' '):26}{value}" for name, value in costs.items())
 
 
-def evaluation_json(evaluation: Evaluation) -> str:
+def evaluation_json(evaluation: Evaluation, condition: Condition) -> str:
     """The evaluation as one JSON object, the format that ``mdiff-export --metrics`` takes."""
-    return json.dumps(dataclasses.asdict(evaluation))
+    return json.dumps({**dataclasses.asdict(evaluation), "condition": dataclasses.asdict(condition)})
 
 
-def evaluation_text(evaluation: Evaluation) -> str:
-    """A Markdown table with a row for each phase, and one for each phase of the real-vs-real floor."""
-    rows = [_COLUMNS, ["-" * len(column) for column in _COLUMNS]]
-    rows += [_row(name, comparison) for name, comparison in evaluation.phases.items()]
-    rows += [_row(f"{name}, real crops", comparison) for name, comparison in evaluation.floor.items()]
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    plural = "" if evaluation.volumes == 1 else "s"
-    return "\n".join(
-        [
-            f"{evaluation.volumes} volume{plural} of {evaluation.model}, {evaluation.evaluations} evaluations each",
-            f"plan: {evaluation.plan}",
-            "",
-            *(f"| {line} |" for line in lines),
-            "",
-            "In parentheses the reference, in brackets the 95 % interval over the samples.",
-        ]
+def evaluation_text(evaluation: Evaluation, condition: str = "") -> str:
+    """A Markdown table with a row for each phase, and one for each phase of the real-vs-real floor.
+
+    ``condition``: what was asked for, if anything was, as :meth:`Condition.described` tells it.
+    """
+    floor = {f"{name}, real crops": comparison for name, comparison in evaluation.floor.items()}
+    title = f"{_counted(evaluation.volumes, 'volume')} of {evaluation.model}, {evaluation.evaluations} evaluations each"
+    return _text(title, evaluation.plan, condition, {**evaluation.phases, **floor})
+
+
+def images_json(
+    contract: ModelContract, plan: ImagePlan, count: int, condition: Condition, phases: Mapping[str, Comparison]
+) -> str:
+    """What :func:`images_text` tells, as one JSON object."""
+    return json.dumps(
+        {
+            "model": contract.name,
+            "images": count,
+            "evaluations": image_evaluations(contract, plan, count),
+            "plan": described(dataclasses.asdict(plan)),
+            "condition": dataclasses.asdict(condition),
+            "phases": {name: dataclasses.asdict(comparison) for name, comparison in phases.items()},
+        }
     )
 
 
+def images_text(
+    contract: ModelContract, plan: ImagePlan, count: int, condition: Condition, phases: Mapping[str, Comparison]
+) -> str:
+    """Sampled images, and a Markdown table of how far their phases are from those of the training images."""
+    evaluations = _counted(image_evaluations(contract, plan, count), "evaluation")
+    title = f"{_counted(count, 'image')} of {contract.name}, {evaluations}"
+    return _text(title, described(dataclasses.asdict(plan)), condition.described(contract), phases)
+
+
 _COLUMNS = ["phase", "samples", "fraction", "specific surface", "S2 error %", "LP error %"]
+
+
+def _text(title: str, plan: str, condition: str, comparisons: Mapping[str, Comparison]) -> str:
+    head = [title, f"plan: {plan}", *([f"asked for: {condition}"] if condition else [])]
+    if not comparisons:
+        return "\n".join(head)
+    rows = [_COLUMNS, ["-" * len(column) for column in _COLUMNS]]
+    rows += [_row(name, comparison) for name, comparison in comparisons.items()]
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    explained = "In parentheses the reference, in brackets the 95 % interval over the samples."
+    return "\n".join([*head, "", *(f"| {line} |" for line in lines), "", explained])
 
 
 def _row(name: str, of: Comparison) -> list[str]:
@@ -85,6 +132,10 @@ def _row(name: str, of: Comparison) -> list[str]:
     ]
 
 
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
 def _contract_text(contract: ModelContract) -> str:
     height, width = contract.image_size
     schedule, provenance = contract.schedule, contract.provenance
@@ -94,12 +145,18 @@ def _contract_text(contract: ModelContract) -> str:
         else phase.name
         for phase in contract.phases
     )
+    told = ", ".join(
+        f"{phase.name} {low:g}-{high:g}"
+        for phase, (low, high) in zip(contract.phases[1:], contract.fractions, strict=False)
+    )
     lines = {
         "images": f"{height}×{width} pixels, {contract.channels} channel{'s' if contract.channels > 1 else ''}",
         "phases": phases or "none: grey levels",
         "schedule": f"{schedule.kind}, T = {schedule.timesteps}",
         "prediction": contract.prediction,
         "classes": ", ".join(contract.classes) or "none",
+        "fractions": told or "not told",
+        "guidance": "can be guided" if contract.guidable else "cannot be guided",
         "voxel": f"{contract.voxel_size:g} {contract.voxel_unit}",
         "data": f"{provenance.data} ({provenance.licence})",
         "trained by": provenance.command,

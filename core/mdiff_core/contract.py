@@ -25,6 +25,8 @@ Prediction = Literal["epsilon", "epsilon+variance"]
 PLANES = ("xy", "xz", "yz")
 """Name of the plane normal to each axis of a volume [Z, Y, X]."""
 AXES = ("z", "y", "x")
+NOT_TOLD = -1.0
+"""Stands for every phase fraction where the network is not told any."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ class ModelContract:
         schedule: the noise schedule of training.
         prediction: ``epsilon``, or ``epsilon+variance`` where the network also gives v (Düreth et al. eq. 5).
         classes: names of the classes a label may take; empty where the network takes no label.
-        null_class: the label that stands for "no class" in classifier-free guidance, or None.
+        null_class: the label that stands for "no class" in classifier-free guidance, which follows those of the
+            classes, or None.
         planes: the label that serves each plane (``xy``, ``xz``, ``yz``) of an anisotropic material; empty: isotropic.
         fractions: for each phase but the first, the range (low, high) of volume fractions that the network was trained
             to be told; empty where it is told none.
@@ -133,13 +136,15 @@ class ModelContract:
         names = [phase.name for phase in self.phases]
         _require(len(set(names)) == len(names), f"phase names must differ: {names}")
         _require(self.prediction in ("epsilon", "epsilon+variance"), f"prediction {self.prediction!r} is unknown")
+        classes = len(self.classes)
+        _require(len(set(self.classes)) == classes, f"class names must differ: {list(self.classes)}")
         _require(
-            self.null_class is None or 0 <= self.null_class <= len(self.classes),
-            f"null class {self.null_class} is not in 0-{len(self.classes)}",
+            self.null_class is None or self.null_class == classes > 0,
+            f"null class {self.null_class} is not the label that follows those of the {classes} classes",
         )
         for plane, label in self.planes.items():
             _require(plane in PLANES, f"plane {plane!r} is unknown: use {', '.join(PLANES)}")
-            _require(0 <= label < self.labels, f"plane {plane}: label {label} is not one of the {self.labels} classes")
+            _require(0 <= label < classes, f"plane {plane}: label {label} is not one of the {classes} classes")
         _require(
             len(self.fractions) in (0, len(self.phases) - 1),
             f"{len(self.fractions)} ranges of fractions for {len(self.phases)} phases: each but the first needs one",

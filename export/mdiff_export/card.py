@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from mdiff_core import DataError, ModelContract
+from mdiff_core import DataError, Descriptors, ModelContract
+from mdiff_core.contract import AXES, NOT_TOLD
 from mdiff_export.parity import Parity
 from mdiff_training.checkpoint import LOSS_WINDOW
 
@@ -101,16 +102,36 @@ def model_card(
 
 def _summary(contract: ModelContract) -> str:
     height, width = contract.image_size
-    phases = " and ".join(phase.name for phase in contract.phases) or "grey levels"
+    phases = _in_words([phase.name for phase in contract.phases]) or "grey levels"
     voxel = "" if contract.voxel_unit == "voxel" else f" at {contract.voxel_size:g} {contract.voxel_unit} a pixel"
     gives = "the noise `eps`" + (" and the variance interpolation `v`" if contract.prediction != "epsilon" else "")
-    takes = "a step `t`" + (f" and a `label` ({', '.join(contract.classes)})" if contract.classes else "")
     return (
         f"# {contract.name}\n\n"
-        f"A diffusion model of 2D sections through a material ({phases}), {height}×{width} pixels{voxel}. For a noisy "
-        f"image `x` and {takes} the network gives {gives}; mdiff's sampler makes 3D volumes of them. The contract, in "
-        "the ONNX metadata and in `config.pbtxt`, holds all that a client needs to know."
+        f"A diffusion model of 2D sections through a material ({phases}), {height}×{width} pixels{voxel}. For "
+        f"{_in_words(_takes(contract))} the network gives {gives}; mdiff's sampler makes 3D volumes of them."
+        f"{_planes(contract)} The contract, in the ONNX metadata and in `config.pbtxt`, holds all that a client needs "
+        "to know."
     )
+
+
+def _takes(contract: ModelContract) -> list[str]:
+    """The network's inputs in words."""
+    takes = ["a noisy image `x`", "a step `t`"]
+    if contract.classes:
+        null = "" if contract.null_class is None else f"; {contract.null_class} for none"
+        takes.append(f"a `label` ({', '.join(contract.classes)}{null})")
+    if contract.fractions:
+        told = ", ".join(phase.name for phase in contract.phases[1:])
+        takes.append(f"phase `fractions` ({told}; {NOT_TOLD:g} for not told)")
+    return takes
+
+
+def _planes(contract: ModelContract) -> str:
+    if not contract.planes:
+        return ""
+    classes = [(plane, contract.classes[label]) for plane, label in contract.planes.items()]
+    served = ", ".join(plane if plane == name else f"{plane}: {name}" for plane, name in classes)
+    return f" The material is anisotropic: the label of a slice is that of its plane ({served})."
 
 
 def _provenance(contract: ModelContract) -> str:
@@ -119,7 +140,7 @@ def _provenance(contract: ModelContract) -> str:
         "## Provenance\n\n"
         f"- Data and attribution: {origin.data}\n"
         f"- Licence: {origin.licence}\n"
-        f"- Trained at git revision: {origin.git_revision}\n"
+        f"- Git revision of mdiff: {origin.git_revision}\n"
         f"- sha256 of the weights: `{origin.weights_sha256}`\n\n"
         f"```\n{origin.command}\n```"
     )
@@ -141,32 +162,59 @@ def _network(contract: ModelContract, parameters: int, step: int, losses: tuple[
 
 
 def _phases(contract: ModelContract) -> str:
-    lines = ["| phase | label | grey level | fraction | specific surface |", "|---|---|---|---|---|"]
-    names = [(phase.name, str(label), str(phase.grey)) for label, phase in enumerate(contract.phases)]
-    for name, label, grey in names or [("grey", "", "")]:
+    axes = [axis for axis in AXES if axis in contract.references_along]
+    told = ["", *(f"{low:.3g}-{high:.3g}" for low, high in contract.fractions)] if contract.fractions else []
+
+    def row(label: int, name: str) -> list[str]:
+        known = [str(label), str(contract.phases[label].grey)] if contract.phases else ["", ""]
         reference = contract.references.get(name)
-        measured = f"{reference.fraction:.4f} | {reference.specific_surface:.4f}" if reference else "|"
-        lines.append(f"| {name} | {label} | {grey} | {measured} |")
-    return (
-        "## Training data\n\n"
-        + "\n".join(lines)
-        + "\n\nSpecific surface: share of neighbouring voxels of which exactly one lies in the phase."
-    )
+        along = [contract.references_along[axis].get(name) for axis in axes]
+        fraction = f"{reference.fraction:.4f}" if reference else ""
+        return [name, *known, fraction, _surface(reference), *map(_surface, along), *told[label : label + 1]]
+
+    columns = ["phase", "label", "grey level", "fraction", "specific surface", *(f"along {axis}" for axis in axes)]
+    names = [phase.name for phase in contract.phases] or ["grey"]
+    rows = [row(label, name) for label, name in enumerate(names)]
+    meaning = "Specific surface: share of neighbouring voxels of which exactly one lies in the phase"
+    meaning += ", and of those that are neighbours along one axis." if axes else "."
+    if told:
+        columns.append("fractions told")
+        meaning += " Fractions told: the range in which the network was trained to be told them."
+    return f"## Training data\n\n{_table(columns, rows)}\n\n{meaning}"
+
+
+def _surface(of: Descriptors | None) -> str:
+    return f"{of.specific_surface:.4f}" if of else ""
 
 
 def _metrics(metrics: Metrics) -> str:
-    rows = "\n".join(
-        f"| {name} | {m.fraction:.3f} | {m.fraction_reference:.3f} | {m.specific_surface:.4f} | "
-        f"{m.specific_surface_reference:.4f} | {m.s2_error_percent:.1f} | {m.lineal_path_error_percent:.1f} |"
+    columns = ["phase", "fraction", "reference", "specific surface", "reference", "S2 error, %", "lineal-path error, %"]
+    rows = [
+        [
+            name,
+            f"{m.fraction:.3f}",
+            f"{m.fraction_reference:.3f}",
+            f"{m.specific_surface:.4f}",
+            f"{m.specific_surface_reference:.4f}",
+            f"{m.s2_error_percent:.1f}",
+            f"{m.lineal_path_error_percent:.1f}",
+        ]
         for name, m in metrics.phases.items()
-    )
+    ]
     return (
         f"## Generated volumes\n\n{metrics.volumes} volumes of {metrics.evaluations} evaluations each, plan "
         f"`{metrics.plan}`, against their reference; errors are areas between the mean curves "
-        "(Micro3Diff eq. 24).\n\n"
-        "| phase | fraction | reference | specific surface | reference | S2 error, % | lineal-path error, % |\n"
-        f"|---|---|---|---|---|---|---|\n{rows}"
+        f"(Micro3Diff eq. 24).\n\n{_table(columns, rows)}"
     )
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *rows))
+
+
+def _in_words(parts: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)
 
 
 def _listed(numbers: tuple[int, ...]) -> str:

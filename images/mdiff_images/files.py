@@ -11,16 +11,19 @@ import numpy.typing as npt
 
 from mdiff_core import DataError, MdiffError, UsageError
 
-_SUFFIXES = (".tif", ".tiff", ".npy", ".raw")
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
+_SUFFIXES = (".tif", ".tiff", ".npy", ".raw", *_PICTURES)
 
 
 def read_array(
-    path: Path, *, raw_shape: tuple[int, ...] | None = None, raw_dtype: str = "uint8"
+    path: Path, *, raw_shape: tuple[int, ...] | None = None, raw_dtype: str = "uint8", luminance: bool = False
 ) -> npt.NDArray[np.generic]:
     """Read an image [H, W] or volume [Z, Y, X] of labels or grey levels.
 
-    TIFF and NPY describe themselves; RAW needs its shape, and its dtype where that is not uint8. A micrograph saved
-    with three equal colour channels is read as the grey image it is.
+    TIFF, NPY, PNG, JPEG and BMP describe themselves; RAW needs its shape, and its dtype where that is not uint8. A
+    micrograph saved with three equal colour channels is read as the grey image it is. True colour is refused, because
+    it may stand for labels; with ``luminance``, for grey levels, it becomes its luma (ITU-R BT.601, as in ImageJ's
+    weighted conversion and Pillow).
 
     Raises:
         DataError: the file is absent, damaged, empty, of another kind, in true colour, or not 2D or 3D.
@@ -40,7 +43,7 @@ def read_array(
         raise DataError(f"{path}: cannot be read as {suffix[1:].upper()} ({reason})") from error
     if array.size == 0:
         raise DataError(f"{path}: holds no values")
-    array = _without_colour(array, path)
+    array = _without_colour(array, path, luminance)
     if array.ndim not in (2, 3):
         raise DataError(f"{path}: {array.ndim} dimensions, expected an image (2) or a volume (3)")
     if array.dtype.kind not in "buif":
@@ -86,9 +89,22 @@ def _read_described(path: Path, suffix: str) -> npt.NDArray[np.generic]:
         with path.open("rb") as file:
             array: npt.NDArray[np.generic] = np.lib.format.read_array(file, allow_pickle=False)
         return array
+    if suffix in _PICTURES:
+        return _read_picture(path)
     import tifffile  # slow to import, and only TIFF needs it
 
     return np.asarray(tifffile.imread(path))
+
+
+def _read_picture(path: Path) -> npt.NDArray[np.generic]:
+    from PIL import Image
+
+    with Image.open(path, formats=("PNG", "JPEG", "BMP")) as image:
+        # A palette's indices, CMYK and grey with opacity are encodings; what they show is colour.
+        as_shown = (
+            image if image.mode.startswith(("1", "L", "I", "RGB")) and image.mode != "LA" else image.convert("RGB")
+        )
+        return np.asarray(as_shown)
 
 
 def _read_raw(path: Path, shape: tuple[int, ...] | None, dtype: str) -> npt.NDArray[np.generic]:
@@ -104,10 +120,13 @@ def _read_raw(path: Path, shape: tuple[int, ...] | None, dtype: str) -> npt.NDAr
     return np.fromfile(path, dtype=kind).reshape(shape)
 
 
-def _without_colour(array: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.generic]:
+def _without_colour(array: npt.NDArray[np.generic], path: Path, luminance: bool) -> npt.NDArray[np.generic]:
     if array.ndim == 3 and array.shape[-1] in (3, 4) and min(array.shape[:2]) > 4:
         red, green, blue = (array[..., channel] for channel in range(3))
-        if not (np.array_equal(red, green) and np.array_equal(red, blue)):
+        if np.array_equal(red, green) and np.array_equal(red, blue):
+            return red
+        if not luminance:
             raise DataError(f"{path}: a colour image; convert it to grey levels or labels first")
-        return red
+        luma = np.asarray(array[..., :3] @ np.array([0.299, 0.587, 0.114]))
+        return (luma if array.dtype.kind == "f" else np.rint(luma)).astype(array.dtype)
     return array

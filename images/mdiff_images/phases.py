@@ -18,7 +18,7 @@ def parse_phases(text: str) -> Phases:
     """Turn ``"rest=0+2,active=1"`` into values by phase name.
 
     Raises:
-        UsageError: not of that form, fewer than two phases, or a name or a value that stands twice.
+        UsageError: not of that form, fewer than two phases or more than 255, or a name or a value that stands twice.
     """
     phases: dict[str, tuple[int, ...]] = {}
     for part in text.split(","):
@@ -28,7 +28,7 @@ def parse_phases(text: str) -> Phases:
         phases[match[1]] = tuple(int(value) for value in match[2].split("+"))
     values = [value for group in phases.values() for value in group]
     if len(phases) < 2 or len(phases) > 255 or len(set(values)) < len(values):
-        raise UsageError(f"phases {text!r}: name two phases or more, each value once")
+        raise UsageError(f"phases {text!r}: name two to 255 phases, each value once")
     return phases
 
 

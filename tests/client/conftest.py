@@ -1,13 +1,23 @@
-"""A denoiser with a closed-form answer: the slices of a Gaussian field of known covariance."""
+"""Denoisers with a closed-form answer, and a network that takes every condition there is, served and embedded."""
+
+import dataclasses
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from mdiff_core import Descriptors, ModelContract, Phase, Provenance, ScheduleSpec
+from mdiff_export.model import export_model
+from mdiff_training.checkpoint import Checkpoint
+from mdiff_training.unet import UNet, UNetConfig
 
 
 class GaussianDenoiser:
-    """The exact 2D denoiser of an isotropic Gaussian field with covariance exp(-r²/width²), periodic on n × n."""
+    """The exact 2D denoiser of an isotropic Gaussian field with covariance exp(-r²/width²), periodic on n × n.
+
+    What it is asked is kept in ``batches`` and, of the conditions, in ``asked``; the answer does not depend on those.
+    """
 
     def __init__(self, n=32, width=4.0, timesteps=1000):
         r = np.minimum(np.arange(n), n - np.arange(n))
@@ -26,15 +36,49 @@ class GaussianDenoiser:
             references={"sphere": curves},
         )
         self.alpha_bar = self.contract.schedule.build().alpha_bar
-        self.batches = []
+        self.batches, self.asked = [], []
 
-    def predict(self, x, t, label=None):
-        assert label is None
+    def predict(self, x, t, label=None, fractions=None):
         self.batches.append(len(x))
+        self.asked.append((label, fractions))
         a = self.alpha_bar[t][:, None, None, None]
         gain = a * self.spectrum / (a * self.spectrum + 1 - a)
         scaled_x0 = np.fft.ifft2(np.fft.fft2(x) * gain).real
         return ((x - scaled_x0) / np.sqrt(1 - a)).astype(np.float32), None
+
+
+class PixelDenoiser:
+    """The exact denoiser of images of independent pixels N(mean, 0.2²), where the label says the mean.
+
+    Classes ``dark`` and ``light``, of mean -0.5 and 0.5; the null class has mean 0.25, fraction f of ``sphere`` adds f.
+    With a learned variance, v is 0.2 for dark, 0.7 for light, 1 for null.
+    """
+
+    MEANS, V, VARIANCE = np.array([-0.5, 0.5, 0.25]), np.array([0.2, 0.7, 1.0]), 0.04
+
+    def __init__(self, n=8, timesteps=200, learned=False, fractions=()):
+        self.contract = ModelContract(
+            name="pixels",
+            image_size=(n, n),
+            channels=1,
+            phases=(Phase("matrix", 0), Phase("sphere", 255)),
+            schedule=ScheduleSpec("linear", timesteps, beta_last=20 / timesteps),
+            prediction="epsilon+variance" if learned else "epsilon",
+            classes=("dark", "light"),
+            null_class=2,
+            fractions=fractions,
+            provenance=Provenance("closed form", "none", "none", "none"),
+        )
+        self.alpha_bar = self.contract.schedule.build().alpha_bar
+        self.asked = []
+
+    def predict(self, x, t, label=None, fractions=None):
+        self.asked.append((label, fractions))
+        mean = self.MEANS[label] + (0 if fractions is None else fractions[:, 0].clip(0))
+        a, mean = self.alpha_bar[t][:, None, None, None], mean[:, None, None, None]
+        eps = np.sqrt(1 - a) * (x - np.sqrt(a) * mean) / (a * self.VARIANCE + 1 - a)
+        v = np.broadcast_to(self.V[label][:, None, None, None], x.shape).astype(np.float32)
+        return eps.astype(np.float32), v if self.contract.prediction == "epsilon+variance" else None
 
 
 @pytest.fixture
@@ -45,3 +89,47 @@ def make_gaussian():
 @pytest.fixture
 def gaussian():
     return GaussianDenoiser()
+
+
+@pytest.fixture
+def make_pixels():
+    return PixelDenoiser
+
+
+@pytest.fixture
+def pixels():
+    return PixelDenoiser()
+
+
+@pytest.fixture(scope="session")
+def told_repository(tmp_path_factory):
+    """A repository of one untrained network, ``told``: 16×16, two classes and none, a fraction, a learned variance."""
+    curve = tuple((0.16 + 0.24 * np.exp(-np.arange(9) / 3)).tolist())
+    contract = dataclasses.replace(
+        GaussianDenoiser(n=16, timesteps=100).contract,
+        name="told",
+        prediction="epsilon+variance",
+        classes=("fine", "coarse"),
+        null_class=2,
+        fractions=((0.2, 0.6),),
+        references={"sphere": Descriptors(0.4, 0.1, curve, curve)},
+    )
+    network = UNetConfig(
+        base_channels=8,
+        multipliers=(1,),
+        attention=(False,),
+        head_channels=8,
+        norm_groups=4,
+        labels=3,
+        fractions=1,
+        learned_variance=True,
+    )
+    torch.manual_seed(0)
+    unet = UNet(network)
+    for parameter in unet.parameters():
+        if not parameter.any():  # what training starts from: a head that answers nothing
+            nn.init.normal_(parameter, std=0.1)
+    weights = {f"ema.{name}": value for name, value in unet.state_dict().items()}
+    folder = tmp_path_factory.mktemp("told") / "repository"
+    export_model(Checkpoint(contract, network, step=0, losses=(), tensors=weights), folder)
+    return folder

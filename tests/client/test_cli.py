@@ -44,7 +44,7 @@ def test_generate3d_leaves_volumes_and_reports_their_errors(store):
     assert sorted(set(array[:].ravel().tolist())) == [0, 1]
     assert report["model"] == "spheres64"
     assert report["volumes"] == 2
-    assert report["evaluations"] == 6
+    assert report["evaluations"] == 4
     sphere = report["phases"]["sphere"]
     assert sphere["fraction"] == pytest.approx((array[:] == 1).mean())
     low, high = sphere["s2_error_interval_percent"]
@@ -71,7 +71,7 @@ def test_evaluate_prints_a_table_for_people(store):
 def test_evaluate_takes_real_material_as_reference_and_floor(store, tmp_path):
     real = tmp_path / "real.npy"
     np.save(real, spheres((100, 70, 70), seed=1))
-    result = client("evaluate", store[0], "--against", real, "--floor", real, "--phase", "1", "--json")
+    result = client("evaluate", store[0], "--against", real, "--floor", real, "--phases", "matrix=0,sphere=1", "--json")
     report = json.loads(result.stdout)
     assert report["floor"]["sphere"]["samples"] == 25
     assert report["floor"]["sphere"]["s2_error_percent"] < report["phases"]["sphere"]["s2_error_percent"]
@@ -97,6 +97,13 @@ def test_info_prints_the_contracts_of_the_bundled_models():
     text = client("info", "--model", "nmc64").stdout
     assert "BSD-3-Clause" in text
     assert "T = 1000" in text
+
+
+def test_info_tells_what_may_be_asked_for(told_repository):
+    lines = [line.split(maxsplit=1) for line in client("info", "--repository", told_repository).stdout.splitlines()]
+    assert ["classes", "fine, coarse"] in lines
+    assert ["fractions", "sphere 0.2-0.6"] in lines
+    assert ["guidance", "can be guided"] in lines
 
 
 def test_info_asks_a_server(triton):
@@ -189,8 +196,8 @@ def test_a_contract_of_an_unknown_version_is_one_line(tmp_path, tiny_repository)
     assert_one_line(result, 4, "version 99 is unknown")
 
 
-def test_the_phase_of_real_data_needs_real_data(store):
-    assert_one_line(client("evaluate", store[0], "--phase", 1), 2, "--against or --floor")
+def test_the_phases_of_real_data_need_real_data(store):
+    assert_one_line(client("evaluate", store[0], "--phases", "matrix=0,sphere=1"), 2, "--against or --floor")
 
 
 def test_help_loads_nothing_heavy():

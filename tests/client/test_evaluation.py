@@ -1,28 +1,55 @@
+"""How far volumes are from the real material, phase by phase."""
+
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
-from mdiff_client.evaluation import compare, evaluate, random_crops, read_phase
+from mdiff_client.evaluation import compare, evaluate, random_crops, read_labels
 from mdiff_client.sampling import PLANS
 from mdiff_client.store import VolumeStore
-from mdiff_core import DataError, Descriptors, UsageError, error_rate
+from mdiff_core import DataError, Descriptors, ModelContract, Phase, UsageError, error_rate, reference_descriptors
 from mdiff_training.spheres import spheres
 
 
 @pytest.fixture(scope="module")
 def rod():
-    return spheres((120, 40, 40), seed=1).astype(bool)
+    return spheres((120, 40, 40), seed=1)
 
 
 @pytest.fixture
 def store(tmp_path, make_gaussian, rod):
     """Three cubes of the rod itself, under a contract whose reference is the rod."""
-    references = {"sphere": Descriptors.of(rod, 16), "matrix": Descriptors.of(~rod, 16)}
+    references = reference_descriptors(rod, ("matrix", "sphere"), (32, 32))
     contract = dataclasses.replace(make_gaussian(n=32).contract, references=references)
-    store = VolumeStore.create(tmp_path / "out.zarr", contract, PLANS["calibrated"], seed=0, count=4, grey=False)
-    for index, crop in enumerate(random_crops(rod, 32, 3)):
-        store.write(index, crop.astype(np.uint8), evaluations=60)
+    return store_of(tmp_path / "out.zarr", contract, rod)
+
+
+@pytest.fixture(scope="module")
+def rock():
+    """Three phases of unequal share, in patches of a few voxels."""
+    noise = gaussian_filter(np.random.default_rng(3).standard_normal((48, 40, 36)), 2)
+    return np.digitize(noise, np.quantile(noise, [0.4, 0.9])).astype(np.uint8)
+
+
+@pytest.fixture
+def rock_contract(make_gaussian, rock):
+    contract = make_gaussian(n=32).contract
+    return dataclasses.replace(
+        contract,
+        name="rock",
+        channels=3,
+        phases=(Phase("pore", 0), Phase("active", 128), Phase("binder", 255)),
+        references=reference_descriptors(rock, ("pore", "active", "binder"), contract.image_size),
+    )
+
+
+def store_of(path: Path, contract: ModelContract, volume: np.ndarray) -> VolumeStore:
+    store = VolumeStore.create(path, contract, PLANS["calibrated"], seed=0, count=4, grey=False)
+    for index, crop in enumerate(random_crops(volume, 32, 3)):
+        store.write(index, crop, evaluations=60)
     return store
 
 
@@ -58,24 +85,69 @@ def test_a_store_is_compared_phase_by_phase(store, rod):
     assert evaluation.evaluations == 60
     by_hand = Descriptors.mean([Descriptors.of(store.read(i) == 1, 16) for i in range(3)])
     sphere = evaluation.phases["sphere"]
-    assert sphere.s2_error_percent == pytest.approx(error_rate(by_hand.s2, Descriptors.of(rod, 16).s2))
+    assert sphere.s2_error_percent == pytest.approx(error_rate(by_hand.s2, Descriptors.of(rod == 1, 16).s2))
     assert evaluation.phases["matrix"].fraction == pytest.approx(1 - sphere.fraction)
     assert evaluation.floor == {}
 
 
+def test_three_phases_are_compared_each_with_its_own_reference(tmp_path, rock_contract, rock):
+    phases = evaluate(store_of(tmp_path / "out.zarr", rock_contract, rock)).phases
+    assert list(phases) == ["pore", "active", "binder"]
+    crops = list(random_crops(rock, 32, 3))
+    for label, (name, phase) in enumerate(phases.items()):
+        by_hand = Descriptors.mean([Descriptors.of(crop == label, 16) for crop in crops])
+        reference = Descriptors.of(rock == label, 16)
+        assert phase.fraction == pytest.approx(np.mean([np.mean(crop == label) for crop in crops])), name
+        assert phase.fraction_reference == pytest.approx(np.mean(rock == label))
+        assert phase.specific_surface == pytest.approx(by_hand.specific_surface)
+        assert phase.lineal_path_error_percent == pytest.approx(error_rate(by_hand.lineal_path, reference.lineal_path))
+    assert sum(phase.fraction for phase in phases.values()) == pytest.approx(1)
+
+
+def test_only_phases_with_a_reference_are_compared(tmp_path, rock_contract, rock):
+    references = {"binder": rock_contract.references["binder"]}
+    store = store_of(tmp_path / "out.zarr", dataclasses.replace(rock_contract, references=references), rock)
+    evaluation = evaluate(store, floor=rock)
+    assert set(evaluation.phases) == set(evaluation.floor) == {"binder"}
+    assert evaluation.floor["binder"].fraction == pytest.approx(0.1, abs=0.02)
+
+
 def test_real_data_can_stand_in_for_the_training_reference(store, rod):
     other = rod[:60]
-    sphere = evaluate(store, reference=other).phases["sphere"]
-    assert sphere.fraction_reference == pytest.approx(other.mean())
+    phases = evaluate(store, reference=other).phases
+    assert phases["sphere"].fraction_reference == pytest.approx(other.mean())
+    assert phases["matrix"].fraction_reference == pytest.approx(1 - other.mean())
+
+
+def test_real_data_of_three_phases_can_stand_in_too_also_one_image_of_it(tmp_path, rock_contract, rock):
+    store = store_of(tmp_path / "out.zarr", dataclasses.replace(rock_contract, references={}), rock)
+    assert evaluate(store).phases == {}
+    for real in (rock[:40], rock[7]):
+        phases = evaluate(store, reference=real).phases
+        for label, name in enumerate(("pore", "active", "binder")):
+            assert phases[name].fraction_reference == pytest.approx(np.mean(real == label))
 
 
 def test_the_floor_compares_real_crops_with_the_same_reference(store, rod):
     floor = evaluate(store, floor=rod).floor["sphere"]
     assert floor.samples == 25
-    crops = Descriptors.mean([Descriptors.of(crop, 16) for crop in random_crops(rod, 32, 25)])
+    crops = Descriptors.mean([Descriptors.of(crop == 1, 16) for crop in random_crops(rod, 32, 25)])
     assert floor.lineal_path_error_percent == pytest.approx(
-        error_rate(crops.lineal_path, Descriptors.of(rod, 16).lineal_path)
+        error_rate(crops.lineal_path, Descriptors.of(rod == 1, 16).lineal_path)
     )
+
+
+def test_the_floor_of_three_phases_is_one_for_each(tmp_path, rock_contract, rock):
+    floor = evaluate(store_of(tmp_path / "out.zarr", rock_contract, rock), floor=rock).floor
+    crops = list(random_crops(rock, 32, 25))
+    for label, name in enumerate(("pore", "active", "binder")):
+        by_hand = Descriptors.mean([Descriptors.of(crop == label, 16) for crop in crops])
+        assert floor[name].s2_error_percent == pytest.approx(error_rate(by_hand.s2, rock_contract.references[name].s2))
+
+
+def test_real_data_without_a_phase_gives_no_error_to_measure_against(store, rod):
+    with pytest.raises(DataError, match="the phase is absent from the reference"):
+        evaluate(store, reference=np.zeros_like(rod))
 
 
 def test_crops_lie_inside_and_differ(rod):
@@ -84,15 +156,33 @@ def test_crops_lie_inside_and_differ(rod):
     assert len({crop.tobytes() for crop in crops}) == 5
 
 
+def test_crops_come_from_every_place_and_are_the_voxels_there():
+    volume = np.arange(4 * 3 * 5).reshape(4, 3, 5)
+    crops = list(random_crops(volume, 3, 400))
+    corners = [int(crop[0, 0, 0]) for crop in crops]
+    assert set(corners) == {int(volume[z, 0, x]) for z in range(2) for x in range(3)}
+    for crop in crops[:20]:
+        z, _, x = np.unravel_index(crop[0, 0, 0], volume.shape)
+        np.testing.assert_array_equal(crop, volume[z : z + 3, :, x : x + 3])
+
+
 def test_a_volume_smaller_than_the_crops_is_refused(rod):
-    with pytest.raises(DataError, match="at least 64"):
-        next(random_crops(rod, 64, 1))
+    for real in (rod, rod[0]):
+        with pytest.raises(DataError, match="needs a volume of at least 64³ voxels"):
+            next(random_crops(real, 64, 1))
 
 
-def test_a_store_without_a_complete_volume_is_refused(tmp_path, gaussian):
-    store = VolumeStore.create(tmp_path / "out.zarr", gaussian.contract, PLANS["paper"], seed=0, count=1, grey=False)
-    with pytest.raises(DataError, match="no complete volume"):
+@pytest.mark.parametrize("references", [True, False])
+def test_a_store_without_a_complete_volume_is_refused(tmp_path, gaussian, references):
+    contract = gaussian.contract if references else dataclasses.replace(gaussian.contract, references={})
+    store = VolumeStore.create(tmp_path / "out.zarr", contract, PLANS["paper"], seed=0, count=1, grey=False)
+    with pytest.raises(DataError, match=r"out\.zarr: there is no complete volume"):
         evaluate(store)
+
+
+def test_nothing_is_not_compared():
+    with pytest.raises(DataError, match="no samples"):
+        compare([], descriptors(0.3, [0.3, 0.2]))
 
 
 def test_grey_level_models_have_no_phases_to_compare(tmp_path, gaussian):
@@ -102,7 +192,67 @@ def test_grey_level_models_have_no_phases_to_compare(tmp_path, gaussian):
         evaluate(store)
 
 
-def test_the_phase_of_interest_is_read_from_a_file(tmp_path):
-    labels = np.random.default_rng(0).integers(0, 3, (5, 6, 7)).astype(np.uint8)
-    np.save(tmp_path / "labels.npy", labels)
-    assert np.array_equal(read_phase(tmp_path / "labels.npy", [1, 2]), labels > 0)
+# Phase labels from a file
+
+
+@pytest.fixture
+def values() -> np.ndarray:
+    return np.random.default_rng(0).choice([0, 1, 2], (5, 6, 7)).astype(np.uint8)
+
+
+@pytest.fixture
+def labelled(tmp_path: Path, values: np.ndarray) -> Path:
+    np.save(tmp_path / "real.npy", values)
+    return tmp_path / "real.npy"
+
+
+def test_values_count_the_contract_s_phases_unless_said_otherwise(labelled, values, rock_contract):
+    labels = read_labels(labelled, rock_contract)
+    assert labels.dtype == np.uint8
+    np.testing.assert_array_equal(labels, values)
+
+
+@pytest.mark.parametrize("phases", ["pore=2,active=0,binder=1", "binder=1,pore=2,active=0"])
+def test_labels_are_in_the_order_of_the_contract_however_they_are_named(labelled, values, rock_contract, phases):
+    labels = read_labels(labelled, rock_contract, phases)
+    np.testing.assert_array_equal(labels, np.array([1, 2, 0])[values])
+
+
+def test_several_values_are_one_phase(labelled, values, gaussian):
+    labels = read_labels(labelled, gaussian.contract, "matrix=0+2,sphere=1")
+    np.testing.assert_array_equal(labels, values == 1)
+
+
+def test_a_raw_file_needs_its_shape(tmp_path, values, rock_contract):
+    (tmp_path / "real.raw").write_bytes(values.tobytes())
+    np.testing.assert_array_equal(read_labels(tmp_path / "real.raw", rock_contract, raw_shape=values.shape), values)
+    with pytest.raises(UsageError, match="does not tell its shape"):
+        read_labels(tmp_path / "real.raw", rock_contract)
+
+
+@pytest.mark.parametrize(
+    ("phases", "message"),
+    [
+        ("pore=0,active=1+2", "model rock has the phases pore, active, binder, not pore, active"),
+        ("pore=0,active=1,carbon=2", "has the phases pore, active, binder, not pore, active, carbon"),
+        ("pore=0,active=1,binder=2,other=3", "has the phases pore, active, binder, not pore, active, binder, other"),
+        ("pore", "phases 'pore'"),
+    ],
+)
+def test_other_phases_than_the_model_s_are_refused(labelled, rock_contract, phases, message):
+    with pytest.raises(UsageError, match=message):
+        read_labels(labelled, rock_contract, phases)
+
+
+def test_values_that_are_not_the_phases_are_refused(labelled, rock_contract, gaussian):
+    with pytest.raises(DataError, match=r"real\.npy: value 2 belongs to no phase; its values are 0, 1, 2"):
+        read_labels(labelled, gaussian.contract)
+    with pytest.raises(DataError, match=r"real\.npy: nothing of phase 'binder'"):
+        read_labels(labelled, rock_contract, "pore=0+1,active=2,binder=7")
+
+
+def test_a_model_of_grey_levels_has_no_labels_to_read(labelled, gaussian):
+    contract = dataclasses.replace(gaussian.contract, phases=(), references={})
+    for phases in (None, "matrix=0+2,sphere=1"):
+        with pytest.raises(UsageError, match="gives grey levels: S2 and LP need phases"):
+            read_labels(labelled, contract, phases)

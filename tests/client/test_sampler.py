@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mdiff_client.sampling import PLANS, sample
+from mdiff_client.sampling import PLANS, Condition, sample
 from mdiff_client.sampling.noise import Noise, Purpose
-from mdiff_core import UsageError
+from mdiff_core import Descriptors, UsageError
 
 FIELD = {"tilt": False, "clip": False}  # a Gaussian field is neither two-phase nor bounded
 
@@ -118,3 +118,43 @@ def test_images_that_are_not_square_make_no_cube(gaussian):
     gaussian.contract = dataclasses.replace(gaussian.contract, image_size=(32, 16))
     with pytest.raises(UsageError, match="square"):
         sample(gaussian, PLANS["paper"], seed=0)
+
+
+def test_the_tilt_holds_the_fraction_that_is_asked_for(make_gaussian):
+    denoiser = make_gaussian(n=16)
+    denoiser.contract = dataclasses.replace(denoiser.contract, fractions=((0.1, 0.9),))
+    plan = dataclasses.replace(PLANS["calibrated"], steps=5)
+    volume = sample(denoiser, plan, seed=0, condition=Condition(fractions=(0.2,)))
+    assert (volume > 0).mean() == pytest.approx(0.2, abs=1e-3)
+    assert {told.tobytes() for _, told in denoiser.asked} == {np.full((16, 1), 0.2, np.float32).tobytes()}
+
+
+def test_slices_are_calibrated_for_the_fraction_that_is_asked_for(make_gaussian):
+    """As if the reference had that fraction, and its autocovariance f(1 - f) were as large as such a material's is."""
+    told, own = make_gaussian(n=16), make_gaussian(n=16)
+    covariance = np.array(own.contract.references["sphere"].s2) - 0.5**2
+    s2 = tuple((0.2**2 + covariance * 0.16 / 0.25).tolist())
+    curves = Descriptors(fraction=0.2, specific_surface=0.1, s2=s2, lineal_path=s2)
+    own.contract = dataclasses.replace(own.contract, references={"sphere": curves})
+    plan = gaussian_plan("calibrated", steps=6)
+    expected = sample(own, plan, seed=0)
+    assert np.allclose(sample(told, plan, seed=0, condition=Condition(fractions=(0.2,))), expected, atol=1e-4)
+    assert not np.allclose(sample(told, plan, seed=0), expected, atol=0.01)
+
+
+def test_each_plane_is_asked_for_its_own_class(make_gaussian):
+    denoiser = make_gaussian(n=8)
+    denoiser.contract = dataclasses.replace(
+        denoiser.contract, classes=("across", "along"), planes={"xy": 0, "xz": 1, "yz": 1}
+    )
+    sample(denoiser, gaussian_plan("calibrated", steps=2, harmonize=1), seed=0)
+    assert [label.tolist() for label, _ in denoiser.asked] == 2 * [[0] * 8, [1] * 8, [1] * 8]
+    with pytest.raises(UsageError, match="a class for each plane"):
+        sample(denoiser, PLANS["calibrated"], seed=0, condition=Condition(label=0))
+
+
+def test_a_guided_volume_asks_each_slice_with_its_condition_and_without(make_gaussian):
+    denoiser = make_gaussian(n=8)
+    denoiser.contract = dataclasses.replace(denoiser.contract, classes=("fine", "coarse"), null_class=2)
+    sample(denoiser, gaussian_plan("paper", steps=1, harmonize=1), seed=0, condition=Condition(1, guidance=3.0))
+    assert [label.tolist() for label, _ in denoiser.asked] == [[1] * 8 + [2] * 8]

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import zarr
 
-from mdiff_client.sampling import PLANS
-from mdiff_client.store import VolumeStore
+from mdiff_client.image_files import write_images
+from mdiff_client.sampling import IMAGES, PLANS, UNCONDITIONAL, Condition
+from mdiff_client.store import VolumeStore, provenance
 from mdiff_core import DataError, UsageError
 
 
@@ -60,6 +61,27 @@ def test_provenance_travels_with_the_volumes(store, contract):
     assert reopened.contract == contract
     assert reopened.seed == 4
     assert reopened.plan["steps"] == PLANS["calibrated"].steps
+
+
+def test_the_condition_travels_with_the_volumes(tmp_path, contract):
+    asked = Condition(label=1, fractions=(0.4,), guidance=2.5)
+    VolumeStore.create(tmp_path / "o.zarr", contract, PLANS["paper"], seed=0, count=1, grey=False, condition=asked)
+    assert VolumeStore.open(tmp_path / "o.zarr").condition == asked
+
+
+def test_a_store_from_before_there_were_conditions_is_read(store):
+    group = zarr.open_group(store.path, mode="r+")
+    mdiff = group.attrs["mdiff"]
+    del mdiff["condition"]
+    group.attrs["mdiff"] = mdiff
+    assert VolumeStore.open(store.path).condition == UNCONDITIONAL
+
+
+def test_images_are_no_volumes(tmp_path, contract):
+    attributes = provenance(contract, IMAGES, UNCONDITIONAL, seed=0)
+    write_images(tmp_path / "i.zarr", contract, attributes, 1, np.uint8, [np.zeros((1, 8, 8), np.uint8)])
+    with pytest.raises(DataError, match="not a store of volumes"):
+        VolumeStore.open(tmp_path / "i.zarr")
 
 
 def test_the_metadata_is_ome_zarr(store):

@@ -1,3 +1,5 @@
+"""The tilt: phase fractions held by one factor of odds for all voxels."""
+
 import numpy as np
 import pytest
 
@@ -6,35 +8,62 @@ from mdiff_client.sampling.tilt import tilt
 
 @pytest.fixture
 def field():
-    return np.random.default_rng(0).uniform(-0.999, 0.999, (16, 16, 16)).astype(np.float32)
+    return np.random.default_rng(0).uniform(-0.999, 0.999, (1, 16, 16, 16)).astype(np.float32)
+
+
+@pytest.fixture
+def three_phases():
+    """Twice the probabilities less one, of three phases in 16³ voxels."""
+    odds = np.exp(np.random.default_rng(1).normal(0, 3, (3, 16, 16, 16)))
+    return (2 * odds / odds.sum(axis=0) - 1).astype(np.float32)
 
 
 @pytest.mark.parametrize("fraction", [0.05, 0.3, 0.5, 0.85])
 def test_the_share_above_zero_becomes_the_fraction(field, fraction):
-    tilted = tilt(field, fraction)
+    tilted = tilt(field, (1 - fraction, fraction))
     assert (tilted > 0).mean() == pytest.approx(fraction, abs=1 / field.size)
     assert tilted.dtype == np.float32
     assert np.abs(tilted).max() <= 1
 
 
 def test_every_voxels_odds_change_by_one_factor(field):
-    shift = np.arctanh(tilt(field.astype(float), 0.3)) - np.arctanh(field.astype(float))
+    shift = np.arctanh(tilt(field.astype(float), (0.7, 0.3))) - np.arctanh(field.astype(float))
     inner = np.abs(field) < 0.99
     assert np.ptp(shift[inner]) < 1e-9
 
 
 def test_a_field_that_fits_already_is_left_alone(field):
-    assert np.allclose(tilt(field, float((field > 0).mean())), field, atol=2e-3)
+    share = float((field > 0).mean())
+    assert np.allclose(tilt(field, (1 - share, share)), field, atol=2e-3)
 
 
 def test_the_nearest_to_undecided_change_sides_first():
     """450 voxels decided each way and 100 undecided, of which the surer half must cross to make 50 more."""
     undecided = np.linspace(-0.5, -0.1, 100)
-    tilted = tilt(np.concatenate([np.full(450, -0.999), np.full(450, 0.999), undecided]), 0.5)
+    tilted = tilt(np.concatenate([np.full(450, -0.999), np.full(450, 0.999), undecided])[None], (0.5, 0.5))[0]
     assert (tilted[:450] < -0.9).all()
     assert (tilted[450:900] > 0.9).all()
     assert (tilted[900:] > 0).tolist() == [False] * 50 + [True] * 50
 
 
 def test_a_field_of_decided_voxels_stays_finite():
-    assert np.isfinite(tilt(np.repeat([-1.0, 1.0], [70, 30]), 0.5)).all()
+    assert np.isfinite(tilt(np.repeat([[-1.0, 1.0]], [70, 30], axis=1), (0.5, 0.5))).all()
+    decided = np.eye(3)[np.repeat([0, 1, 2], [70, 20, 10])].T * 2 - 1
+    assert np.isfinite(tilt(decided, (0.3, 0.3, 0.4))).all()
+
+
+@pytest.mark.parametrize("fractions", [(0.4, 0.5, 0.1), (0.1, 0.1, 0.8), (1 / 3, 1 / 3, 1 / 3)])
+def test_most_probable_phases_get_their_shares(three_phases, fractions):
+    tilted = tilt(three_phases, fractions)
+    shares = np.bincount(tilted.argmax(axis=0).ravel(), minlength=3) / tilted[0].size
+    assert shares == pytest.approx(fractions, abs=1.1e-3)
+    assert tilted.dtype == np.float32
+
+
+def test_odds_between_phases_change_by_one_factor_and_probabilities_add_up(three_phases):
+    before, after = ((1 + field.astype(float)) / 2 for field in (three_phases, tilt(three_phases, (0.4, 0.5, 0.1))))
+    assert np.allclose(after.sum(axis=0), 1, atol=1e-5)
+    inner = (before.min(axis=0) > 1e-3) & (after.min(axis=0) > 1e-3)
+    for first, second in ((0, 1), (0, 2)):
+        factor = (after[first] / after[second]) / (before[first] / before[second])
+        assert np.ptp(np.log(factor[inner])) < 1e-3

@@ -36,10 +36,17 @@ CONDITIONAL: dict[str, Any] = PLAIN | {
     "classes": ("across", "along"),
     "null_class": 2,
     "planes": {"xy": 0, "xz": 1, "yz": 1},
+    "fractions": ((0.3, 0.55), (0.0, 0.25)),
+    "references_along": {
+        "z": {"active": Descriptors(0.5, 0.1, (0.5, 0.3), (0.5, 0.1))},
+        "x": {"active": Descriptors(0.5, 0.0, (0.5, 0.5), (0.5, 0.5)), "pore": Descriptors(0.3, 0.2, (0.3,), (0.3,))},
+    },
     "voxel_size": 0.4,
     "voxel_unit": "micrometer",
     "io_dtype": "float16",
 }
+
+NEW = ("fractions", "references_along")
 
 
 @pytest.mark.parametrize("fields", [PLAIN, CONDITIONAL], ids=["plain", "conditional"])
@@ -49,6 +56,14 @@ def test_round_trip(fields: dict[str, Any]):
     assert "\n" not in text
     assert json.loads(text)["version"] == CONTRACT_VERSION
     assert ModelContract.from_json(text) == contract
+
+
+def test_a_contract_from_before_fractions_and_axes_still_reads():
+    old = {k: v for k, v in json.loads(ModelContract(**CONDITIONAL).to_json()).items() if k not in NEW}
+    assert old["version"] == CONTRACT_VERSION
+    expected = ModelContract(**{k: v for k, v in CONDITIONAL.items() if k not in NEW})
+    assert ModelContract.from_json(json.dumps(old)) == expected
+    assert (expected.fractions, expected.references_along) == ((), {})
 
 
 def test_grey_level_images_have_no_phases_and_may_have_a_reference():
@@ -71,6 +86,34 @@ def test_a_phase_is_known_by_its_place():
         ModelContract(**PLAIN | {"phases": ()}).phase_label("pore")
 
 
+CLASSES: dict[str, Any] = {"classes": ("a", "b")}
+TOLD: dict[str, Any] = {"fractions": ((0.2, 0.6),)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "labels", "guidable"),
+    [
+        ({}, 0, False),
+        (CLASSES, 2, False),
+        (CLASSES | {"null_class": 2}, 3, True),
+        (TOLD, 0, True),
+        (CLASSES | TOLD, 2, False),
+        (CLASSES | TOLD | {"null_class": 2}, 3, True),
+    ],
+    ids=["plain", "classes", "null class", "fractions", "fractions of classes", "fractions and null class"],
+)
+def test_labels_and_guidance_follow_from_the_conditions(fields: dict[str, Any], labels: int, guidable: bool):
+    """Guidance needs a prediction without the condition: a null class, or fractions not told where no class is."""
+    contract = ModelContract(**PLAIN | fields)
+    assert (contract.labels, contract.guidable) == (labels, guidable)
+
+
+def test_a_volume_is_a_cube_of_square_images():
+    assert ModelContract(**PLAIN | {"image_size": (48, 48)}).cube == (48, 48, 48)
+    with pytest.raises(UsageError, match="spheres64 has images of 64×48: a volume needs square ones"):
+        _ = ModelContract(**PLAIN).cube
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -83,18 +126,33 @@ def test_a_phase_is_known_by_its_place():
         ({"phases": (Phase("a", 0), Phase("a", 1))}, "names must differ"),
         ({"phases": (), "channels": 0}, "channels, not 0"),
         ({"prediction": "x0"}, "prediction 'x0' is unknown"),
-        ({"null_class": 1}, "null class 1 is not in 0-0"),
-        ({"classes": ("a", "b"), "null_class": 3}, "null class 3 is not in 0-2"),
-        ({"classes": ("a", "b"), "null_class": -1}, "null class -1"),
+        ({"null_class": 0}, "null class 0 is not the label that follows those of the 0 classes"),
+        *(
+            (CLASSES | {"null_class": null}, f"null class {null} is not the label that follows those of the 2 classes")
+            for null in (-1, 0, 1, 3)
+        ),
+        ({"classes": ("a", "b", "a")}, "class names must differ"),
         ({"planes": {"xy": 0}}, "plane xy: label 0 is not one of the 0 classes"),
         ({"classes": ("a",), "planes": {"xy": 1}}, "plane xy: label 1 is not one of the 1 classes"),
         ({"classes": ("a",), "planes": {"xy": -1}}, "plane xy: label -1"),
+        (CLASSES | {"null_class": 2, "planes": {"yz": 2}}, "plane yz: label 2 is not one of the 2 classes"),
         ({"classes": ("a",), "planes": {"zx": 0}}, "plane 'zx' is unknown: use xy, xz, yz"),
+        ({"fractions": ((0.1, 0.2), (0.3, 0.4))}, "2 ranges of fractions for 2 phases: each but the first needs one"),
+        ({"phases": (), "fractions": ((0.1, 0.2),)}, "1 ranges of fractions for 0 phases"),
+        *(
+            ({"fractions": ((low, high),)}, f"range of fractions {low}-{high} does not lie within 0-1")
+            for low, high in ((-0.1, 0.5), (0.5, 1.1), (0.6, 0.5), (0.5, float("nan")))
+        ),
         ({"voxel_size": 0.0}, "not a positive length"),
         ({"voxel_size": float("nan")}, "not a positive length"),
         ({"voxel_size": float("inf")}, "not a positive length"),
         ({"io_dtype": "bfloat16"}, "neither float32 nor float16"),
         ({"references": {"air": Descriptors(0.5, 0.1, (0.5,), (0.5,))}}, r"unknown phases \['air'\]"),
+        (
+            {"references_along": {"z": {"air": Descriptors(0.5, 0.1, (0.5,), (0.5,))}}},
+            r"unknown phases \['air'\]",
+        ),
+        ({"references_along": {"xy": {}}}, r"along unknown axes \['xy'\]: use z, y, x"),
     ],
 )
 def test_contradictory_fields_are_refused(fields: dict[str, Any], message: str):
@@ -180,6 +238,13 @@ def test_a_missing_field_is_refused(field: str):
         {"planes": {"xy": "across"}},
         {"references": {"active": {"s2": [1, 0]}}},
         {"provenance": {"data": "x"}},
+        {"fractions": 2},
+        {"fractions": [0.1, 0.2]},
+        {"fractions": [[0.1], [0.2]]},
+        {"fractions": [["low", "high"], [0, 1]]},
+        {"references_along": ["z"]},
+        {"references_along": {"z": ["active"]}},
+        {"references_along": {"z": {"active": {"s2": [1, 0]}}}},
     ],
 )
 def test_malformed_fields_are_refused(fields: dict[str, Any]):

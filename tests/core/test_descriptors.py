@@ -16,7 +16,15 @@ from scipy.ndimage import minimum_filter1d
 from scipy.signal import correlate
 from scipy.spatial import cKDTree
 
-from mdiff_core import DataError, Descriptors, error_rate, lineal_path, specific_surface, two_point_correlation
+from mdiff_core import (
+    DataError,
+    Descriptors,
+    error_rate,
+    lineal_path,
+    reference_descriptors,
+    specific_surface,
+    two_point_correlation,
+)
 
 NMC = Path(__file__).parents[3] / "shared" / "data" / "nmc" / "nmc-1-cal_generatedCBD_bridge.tif"
 
@@ -229,6 +237,23 @@ def test_specific_surface_of_a_half_space(ndim: int):
     assert specific_surface(half) == pytest.approx(1 / (ndim * 5))
 
 
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_specific_surface_along_the_axes_asked_for(ndim: int):
+    """Of n − 1 pairs on a line, one crosses the face of a half space; a line along the face crosses none."""
+    half = np.zeros((6,) * ndim, dtype=bool)
+    half[:2] = True
+    assert specific_surface(half, [0]) == pytest.approx(1 / 5)
+    assert specific_surface(half, range(1, ndim)) == 0
+    assert specific_surface(half, iter((0, ndim - 1))) == pytest.approx(1 / 10)
+
+
+def test_specific_surface_weighs_pairs_and_not_axes():
+    """Stripes across the longer axis: 7 unlike pairs on each of 3 lines, of 3·7 + 8·2 pairs."""
+    stripes = np.tile(np.arange(8) % 2 == 0, (3, 1))
+    assert specific_surface(stripes) == pytest.approx(21 / 37)
+    assert specific_surface(stripes, [1]) == 1
+
+
 def test_specific_surface_of_a_checkerboard_is_one():
     assert specific_surface(np.indices((5, 4, 3)).sum(axis=0) % 2 == 0) == 1
 
@@ -262,6 +287,7 @@ def test_descriptors_average_the_curves_over_the_axes_asked_for():
     assert every.fraction == one.fraction == indicator.sum() / 720
     assert every.s2[0] == pytest.approx(every.fraction)
     assert every.specific_surface == specific_surface(indicator)
+    assert one.specific_surface == specific_surface(indicator, [1])
 
 
 def test_mean_of_descriptors():
@@ -270,6 +296,59 @@ def test_mean_of_descriptors():
     assert (mean.fraction, mean.specific_surface) == pytest.approx((0.3, 0.2))
     assert mean.s2 == pytest.approx((0.3, 0.15))
     assert mean.lineal_path == pytest.approx((0.3, 0.05))
+
+
+# References of a material
+
+
+def test_references_are_descriptors_of_each_phase_by_name_to_half_the_smaller_edge():
+    labels = np.random.default_rng(12).integers(0, 3, (9, 8, 10)).astype(np.uint8)
+    references = reference_descriptors(labels, ("pore", "active", "binder"), (12, 10))
+    assert references == {
+        name: Descriptors.of(labels == label, 5) for label, name in enumerate(("pore", "active", "binder"))
+    }
+    assert {len(of.s2) for of in references.values()} == {6}
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "measured"),
+    [
+        ((9, 8, 10), None, (0, 1, 2)),
+        ((4, 8, 10), None, (1, 2)),
+        ((5, 4, 10), None, (0, 2)),
+        ((9, 8, 10), [1], (1,)),
+        ((9, 8, 4), (0, 2), (0,)),
+        ((9, 5), None, (0, 1)),
+        ((9, 8, 10), iter([2, 0]), (0, 2)),
+    ],
+)
+def test_references_are_measured_along_every_axis_asked_for_that_is_longer_than_the_lags(
+    shape: tuple[int, ...], axes, measured: tuple[int, ...]
+):
+    labels = np.random.default_rng(13).integers(0, 2, shape)
+    references = reference_descriptors(labels, ("a", "b"), (8, 8), axes)
+    expected = Descriptors.of(labels == 1, 4, measured)
+    assert references["b"].s2 == pytest.approx(expected.s2, rel=1e-12)
+    assert references["b"].lineal_path == pytest.approx(expected.lineal_path, rel=1e-12)
+    assert references["b"].specific_surface == expected.specific_surface
+    assert references["b"].fraction == labels.mean()
+
+
+def test_references_along_one_axis_of_layers():
+    """Layers of one voxel across axis 0: across them like follows unlike, along them nothing ever changes."""
+    labels = np.tile((np.arange(8) % 2)[:, None], (1, 8))
+    across, along = (reference_descriptors(labels, ("even", "odd"), (8, 8), [axis])["odd"] for axis in (0, 1))
+    assert (across.specific_surface, along.specific_surface) == (1, 0)
+    # Of the pairs that lie r = 2 or 4 apart, one in two starts in an odd layer.
+    assert across.s2 == (0.5, 0, 0.5, 0, 0.5)
+    assert across.lineal_path == (0.5, 0, 0, 0, 0)
+    assert along.s2 == along.lineal_path == (0.5,) * 5
+
+
+@pytest.mark.parametrize(("shape", "axes"), [((4, 4, 4), None), ((4, 9), [0]), ((9, 9, 9), [])])
+def test_references_of_too_few_voxels_are_refused(shape: tuple[int, ...], axes: list[int] | None):
+    with pytest.raises(DataError, match=r"too few for curves of 4 lags"):
+        reference_descriptors(np.zeros(shape, dtype=np.uint8), ("a", "b"), (8, 8), axes)
 
 
 # Errors

@@ -18,7 +18,7 @@ PLAIN = UNetConfig(
 )
 # The fewest nodes: what an export costs is the time that torch takes to trace them.
 TINY = dataclasses.replace(PLAIN, multipliers=(1,), attention=(False,))
-CONDITIONAL = dataclasses.replace(PLAIN, channels=3, labels=3, learned_variance=True)
+CONDITIONAL = dataclasses.replace(PLAIN, channels=3, labels=3, fractions=2, learned_variance=True)
 
 
 BALLS = ModelContract(
@@ -41,6 +41,15 @@ LAYERS = ModelContract(
     classes=("across", "along"),
     null_class=2,
     planes={"xy": 0, "xz": 1, "yz": 1},
+    fractions=((0.3, 0.6), (0.0, 0.25)),
+    references={
+        "active": Descriptors(0.45, 0.05, (0.45, 0.4), (0.45, 0.4)),
+        "binder": Descriptors(0.1, 0.04, (0.1, 0.05), (0.1, 0.05)),
+    },
+    references_along={
+        "z": {"active": Descriptors(0.45, 0.08, (0.45, 0.35), (0.45, 0.35))},
+        "x": {"active": Descriptors(0.45, 0.035, (0.45, 0.43), (0.45, 0.43))},
+    },
     voxel_size=0.4,
     voxel_unit="micrometer",
     provenance=Provenance("drawn by hand", "CC0-1.0", "mdiff-train fit layers.npy layers.safetensors", "abc123"),
@@ -70,7 +79,7 @@ def plain() -> Checkpoint:
 
 @pytest.fixture(scope="session")
 def conditional() -> Checkpoint:
-    """Predicts noise and variance of three channels, for a label."""
+    """Predicts noise and variance of three channels, for a label and two fractions."""
     return random_checkpoint(CONDITIONAL)
 
 

@@ -51,7 +51,7 @@ def test_the_card_tells_provenance_network_parity_and_training_data(plain: Check
     card = card_of(plain)
     for fact in (
         "# balls16\n",
-        "(matrix and ball), 16×16 pixels.",
+        "(matrix and ball), 16×16 pixels. For a noisy image `x` and a step `t` the network gives the noise `eps`;",
         "Data and attribution: drawn by hand",
         "Licence: CC0-1.0",
         "git revision: abc123",
@@ -59,22 +59,64 @@ def test_the_card_tells_provenance_network_parity_and_training_data(plain: Check
         "12,345 parameters, 1,200 training steps",
         "linear, 1000 steps, β from 0.0001 to 0.02",
         "at most 2.5e-06 (float32, batches of 1, 2, 3, 64, t of 0, 999)",
-        "| matrix | 0 | 0 | | |",
+        "| phase | label | grey level | fraction | specific surface |\n",
+        "| matrix | 0 | 0 |  |  |",
         "| ball | 1 | 255 | 0.3021 | 0.0534 |",
     ):
         assert fact in card
-    assert "Generated volumes" not in card
+    for absent in ("Generated volumes", "label`", "fractions", "anisotropic", "along"):
+        assert absent not in card
 
 
-def test_the_card_names_classes_variance_and_pixel_size(conditional: Checkpoint):
+def test_the_card_names_conditions_variance_and_pixel_size(conditional: Checkpoint):
     card = card_of(conditional)
     for fact in (
-        "16×24 pixels at 0.4 micrometer a pixel",
-        "a step `t` and a `label` (across, along)",
+        "(pore, active and binder), 16×24 pixels at 0.4 micrometer a pixel",
+        "For a noisy image `x`, a step `t`, a `label` (across, along; 2 for none) and "
+        "phase `fractions` (active, binder; -1 for not told) the network gives",
+        "anisotropic: the label of a slice is that of its plane (xy: across, xz: along, yz: along).",
         "the noise `eps` and the variance interpolation `v`",
         "Noise schedule: cosine, 400 steps\n",
     ):
         assert fact in card
+
+
+def test_the_card_tells_the_range_of_fractions_told_and_the_surface_along_each_axis(conditional: Checkpoint):
+    card = card_of(conditional)
+    for line in (
+        "| phase | label | grey level | fraction | specific surface | along z | along x | fractions told |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| pore | 0 | 0 |  |  |  |  |  |",
+        "| active | 1 | 128 | 0.4500 | 0.0500 | 0.0800 | 0.0350 | 0.3-0.6 |",
+        "| binder | 2 | 255 | 0.1000 | 0.0400 |  |  | 0-0.25 |",
+    ):
+        assert f"\n{line}\n" in card
+
+
+@pytest.mark.parametrize(
+    ("changes", "takes"),
+    [
+        ({"classes": ("a", "b")}, "`x`, a step `t` and a `label` (a, b) the"),
+        ({"fractions": ((0.2, 0.6),)}, "`x`, a step `t` and phase `fractions` (ball; -1 for not told) the"),
+    ],
+    ids=["classes", "fractions"],
+)
+def test_the_card_names_one_condition_alone(plain: Checkpoint, changes: dict[str, Any], takes: str):
+    contract = dataclasses.replace(plain.contract, **changes)
+    assert takes in card_of(dataclasses.replace(plain, contract=contract))
+
+
+def test_planes_that_are_the_classes_are_named_once(plain: Checkpoint):
+    planes = {"xy": 0, "xz": 1, "yz": 2}
+    contract = dataclasses.replace(plain.contract, classes=tuple(planes), planes=planes)
+    assert "is that of its plane (xy, xz, yz)." in card_of(dataclasses.replace(plain, contract=contract))
+
+
+def test_grey_levels_have_a_row_without_a_label(plain: Checkpoint):
+    contract = dataclasses.replace(plain.contract, phases=(), references={})
+    card = card_of(dataclasses.replace(plain, contract=contract))
+    assert "through a material (grey levels)" in card
+    assert "| grey |  |  |  |  |" in card
 
 
 def test_the_hash_of_the_weights_is_the_contract_s(plain: Checkpoint):
@@ -93,6 +135,22 @@ def test_metrics_become_a_table(plain: Checkpoint, tmp_path: Path):
     card = card_of(plain, metrics=read_metrics(written(METRICS, tmp_path), plain.contract))
     assert "25 volumes of 60 evaluations each, plan `three planes, 20 steps`" in card
     assert "| ball | 0.295 | 0.302 | 0.0567 | 0.0534 | 4.1 | 8.8 |" in card
+
+
+def test_metrics_of_several_phases_are_a_row_each(conditional: Checkpoint, tmp_path: Path):
+    entries = {
+        name: METRICS["phases"]["ball"] | {"fraction": fraction, "s2_error_percent": error}
+        for name, fraction, error in (("active", 0.47, 1.04), ("binder", 0.1234, 12.3), ("pore", 0.4, 0.0))
+    }
+    metrics = METRICS | {"model": "layers16", "phases": entries}
+    card = card_of(conditional, metrics=read_metrics(written(metrics, tmp_path), conditional.contract))
+    table = card[card.index("## Generated volumes") :].strip().splitlines()[-3:]
+    assert [row.split(" | ")[:2] for row in table] == [
+        ["| active", "0.470"],
+        ["| binder", "0.123"],
+        ["| pore", "0.400"],
+    ]
+    assert [row.split(" | ")[5] for row in table] == ["1.0", "12.3", "0.0"]
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The ONNX graph is the network, at every batch, and knows its contract."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,17 @@ import pytest
 import torch
 
 from mdiff_core import ContractError, UsageError
+from mdiff_core.contract import NOT_TOLD
 from mdiff_core.repository import onnx_file
 from mdiff_export.graph import check_contract, export_graph
 from mdiff_export.parity import TOLERANCE, check_parity
 from mdiff_training import unet
 from mdiff_training.checkpoint import Checkpoint
+
+# The fewest nodes that take fractions and no label.
+TINY_TOLD = unet.UNetConfig(
+    base_channels=8, multipliers=(1,), attention=(False,), head_channels=8, norm_groups=4, fractions=1
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +51,13 @@ def test_inputs_and_outputs_with_only_the_batch_axis_free(plain_graph: Path):
     assert interface(session.get_outputs()) == {"eps": ("tensor(float)", ["batch", 1, 16, 16])}
 
 
-def test_a_label_goes_in_and_a_learned_variance_comes_out(conditional_graph: Path):
+def test_label_and_fractions_go_in_and_a_learned_variance_comes_out(conditional_graph: Path):
     session = session_of(conditional_graph)
     assert interface(session.get_inputs()) == {
         "x": ("tensor(float)", ["batch", 3, 16, 24]),
         "t": ("tensor(int64)", ["batch", 1]),
         "label": ("tensor(int64)", ["batch", 1]),
+        "fractions": ("tensor(float)", ["batch", 2]),
     }
     image = ("tensor(float)", ["batch", 3, 16, 24])
     assert interface(session.get_outputs()) == {"eps": image, "v": image}
@@ -68,29 +76,53 @@ def test_onnxruntime_computes_what_torch_computes(plain: Checkpoint, plain_graph
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_onnxruntime_computes_variance_and_label_as_torch_does(
+def test_onnxruntime_computes_variance_and_conditions_as_torch_does(
     conditional: Checkpoint, conditional_graph: Path, batch: int
 ):
+    """The fractions are told in the first sample and the last, not in between."""
     rng = np.random.default_rng(batch)
     x = rng.standard_normal((batch, 3, 16, 24), dtype=np.float32)
     t = rng.integers(0, 400, batch)
     label = np.arange(batch) % 3
+    fractions = np.array([[0.4, 0.1], [NOT_TOLD, NOT_TOLD], [0.0, 0.0]], dtype=np.float32)[:batch]
     with torch.inference_mode():
-        eps, v = conditional.denoiser()(*(torch.from_numpy(value) for value in (x, t, label)))
-    got = session_of(conditional_graph).run(["eps", "v"], {"x": x, "t": t[:, None], "label": label[:, None]})
+        eps, v = conditional.denoiser()(*(torch.from_numpy(value) for value in (x, t, label, fractions)))
+    given = {"x": x, "t": t[:, None], "label": label[:, None], "fractions": fractions}
+    got = session_of(conditional_graph).run(["eps", "v"], given)
     assert v is not None
     np.testing.assert_allclose(got[0], eps.numpy(), rtol=0, atol=1e-4)
     np.testing.assert_allclose(got[1], v.numpy(), rtol=0, atol=1e-4)
 
 
-def test_step_and_label_of_a_sample_reach_that_sample_alone(conditional_graph: Path):
-    x = np.random.default_rng(0).standard_normal((1, 3, 16, 24), dtype=np.float32).repeat(3, axis=0)
-    t, label = np.array([[5], [5], [390]]), np.array([[1], [0], [1]])
-    first, other_label, other_step = session_of(conditional_graph).run(["eps"], {"x": x, "t": t, "label": label})[0]
-    assert np.abs(other_label - first).max() > 0.01
-    assert np.abs(other_step - first).max() > 0.01
-    (alone,) = session_of(conditional_graph).run(["eps"], {"x": x[:1], "t": t[:1], "label": label[:1]})
+def test_step_and_conditions_of_a_sample_reach_that_sample_alone(conditional_graph: Path):
+    x = np.random.default_rng(0).standard_normal((1, 3, 16, 24), dtype=np.float32).repeat(6, axis=0)
+    t, label = np.array([[5], [390], [5], [5], [5], [5]]), np.array([[1], [1], [0], [1], [1], [1]])
+    told = [(0, 0), (0, 0), (0, 0), (1, 0), (0, 1), (NOT_TOLD, NOT_TOLD)]
+    given = {"x": x, "t": t, "label": label, "fractions": np.array(told, dtype=np.float32)}
+    session = session_of(conditional_graph)
+    first, *others = session.run(["eps"], given)[0]
+    for other in others:
+        assert np.abs(other - first).max() > 0.01
+    (alone,) = session.run(["eps"], {name: value[:1] for name, value in given.items()})
     np.testing.assert_allclose(alone[0], first, rtol=0, atol=1e-5)
+
+
+def test_fractions_without_a_label(make_checkpoint: Callable[..., Checkpoint], tmp_path: Path):
+    """The network's label comes before its fractions; where there is none, the fractions stay the fractions."""
+    checkpoint = make_checkpoint(TINY_TOLD, fractions=((0.2, 0.6),))
+    path = tmp_path / "model.onnx"
+    export_graph(checkpoint.denoiser(), checkpoint.contract, path)
+    assert interface(session_of(path).get_inputs()) == {
+        "x": ("tensor(float)", ["batch", 1, 16, 16]),
+        "t": ("tensor(int64)", ["batch", 1]),
+        "fractions": ("tensor(float)", ["batch", 1]),
+    }
+    assert check_parity(checkpoint.denoiser(), checkpoint.contract, path, max_batch=2).difference <= TOLERANCE
+    x, t = np.zeros((2, 1, 16, 16), dtype=np.float32), np.array([[5], [5]])
+    (told, untold) = session_of(path).run(
+        ["eps"], {"x": x, "t": t, "fractions": np.array([[0.3], [NOT_TOLD]], dtype=np.float32)}
+    )[0]
+    assert np.abs(told - untold).max() > 0.01
 
 
 def test_one_valid_file_without_a_path_of_its_maker(plain_graph: Path):
@@ -144,6 +176,8 @@ def test_networks_that_fit_their_contracts_pass(plain: Checkpoint, conditional: 
         ({"image_size": (16, 18)}, "multiples of 4 pixels, not 16×18"),
         ({"prediction": "epsilon+variance"}, "'epsilon', not 'epsilon\\+variance'"),
         ({"classes": ("across", "along"), "null_class": 2}, "0 labels, not 3"),
+        ({"classes": ("across", "along")}, "0 labels, not 2"),
+        ({"fractions": ((0.2, 0.6),)}, "0 fractions as its condition, not 1"),
         ({"io_dtype": "float16"}, "float32 on the wire, not float16"),
     ],
 )

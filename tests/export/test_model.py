@@ -90,17 +90,25 @@ def test_the_server_batches_with_a_bounded_queue_and_warms_up_at_both_ends(repos
         assert {name: list(tensor.dims) for name, tensor in warmup.inputs.items()} == {"x": [1, 16, 16], "t": [1]}
         assert all(tensor.zero_data for tensor in warmup.inputs.values())
     alone = parsed(repository / "layers16" / "config.pbtxt")
-    assert [(warmup.batch_size, sorted(warmup.inputs)) for warmup in alone.model_warmup] == [(1, ["label", "t", "x"])]
+    assert [(warmup.batch_size, sorted(warmup.inputs)) for warmup in alone.model_warmup] == [
+        (1, ["fractions", "label", "t", "x"])
+    ]
+    assert list(alone.model_warmup[0].inputs["fractions"].dims) == [2]
 
 
-def test_one_contract_with_the_hash_of_the_weights_is_in_config_and_graph(repository: Path, plain: Checkpoint):
-    config = parsed(repository / "balls16" / "config.pbtxt").parameters[CONTRACT_KEY].string_value
-    graph = {entry.key: entry.value for entry in onnx.load(onnx_file(repository, "balls16")).metadata_props}
+@pytest.mark.parametrize("exported", ["plain", "conditional"])
+def test_one_contract_with_the_hash_of_the_weights_is_in_config_and_graph(
+    repository: Path, exported: str, request: pytest.FixtureRequest
+):
+    checkpoint: Checkpoint = request.getfixturevalue(exported)
+    name = checkpoint.contract.name
+    config = parsed(repository / name / "config.pbtxt").parameters[CONTRACT_KEY].string_value
+    graph = {entry.key: entry.value for entry in onnx.load(onnx_file(repository, name)).metadata_props}
     assert graph[CONTRACT_KEY] == config
     contract = ModelContract.from_json(config)
-    assert contract.provenance.weights_sha256 == plain.weights_sha256()
+    assert contract.provenance.weights_sha256 == checkpoint.weights_sha256()
     without_hash = dataclasses.replace(contract.provenance, weights_sha256="")
-    assert dataclasses.replace(contract, provenance=without_hash) == plain.contract
+    assert dataclasses.replace(contract, provenance=without_hash) == checkpoint.contract
 
 
 def test_an_existing_model_is_refused_and_force_replaces_it(tiny: Checkpoint, tmp_path: Path):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from mdiff_core import DataError, UsageError
 from mdiff_images import parse_crop, parse_shape, read_array
@@ -55,6 +56,61 @@ def test_equal_colour_channels_are_one_grey_image(tmp_path: Path, channels: int)
     np.testing.assert_array_equal(read_array(tmp_path / "sem.npy"), grey)
 
 
+@pytest.mark.parametrize("name", ["labels.png", "labels.PNG", "labels.bmp"])
+@pytest.mark.parametrize("mode", ["L", "1"])
+def test_pictures_without_loss_are_read_as_written(tmp_path: Path, name: str, mode: str):
+    labels = LABELS[0] == 1 if mode == "1" else LABELS[0]
+    Image.fromarray(labels).save(tmp_path / name)
+    read = read_array(tmp_path / name)
+    assert read.dtype == labels.dtype
+    np.testing.assert_array_equal(read, labels)
+
+
+def test_a_png_may_be_16_bit(tmp_path: Path):
+    camera = np.random.default_rng(0).integers(0, 2**12, (8, 9)).astype(np.uint16)
+    Image.fromarray(camera).save(tmp_path / "camera.png")
+    np.testing.assert_array_equal(read_array(tmp_path / "camera.png"), camera)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".JPEG"])
+def test_a_jpeg_is_read_but_for_its_loss(tmp_path: Path, suffix: str):
+    y, x = np.indices((32, 40))
+    grey = (100 + 60 * np.sin(x / 6) * np.cos(y / 9)).astype(np.uint8)
+    Image.fromarray(grey).save(tmp_path / f"sem{suffix}", quality=95)
+    read = read_array(tmp_path / f"sem{suffix}")
+    assert (read.shape, read.dtype) == ((32, 40), np.uint8)
+    np.testing.assert_allclose(read.astype(int), grey, atol=4)
+
+
+@pytest.mark.parametrize("mode", ["P", "LA", "RGBA"])
+def test_grey_pictures_are_grey_however_they_are_encoded(tmp_path: Path, mode: str):
+    """A palette's indices are not its grey levels, and opacity is none."""
+    grey = np.arange(80, dtype=np.uint8).reshape(8, 10) * 3
+    if mode == "P":
+        picture = Image.fromarray(255 - grey)
+        picture.putpalette([255 - i // 3 for i in range(768)])
+    else:
+        picture = Image.fromarray(grey).convert(mode)
+    assert picture.mode == mode
+    picture.save(tmp_path / "sem.png")
+    np.testing.assert_array_equal(read_array(tmp_path / "sem.png"), grey)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_colour_becomes_its_luma_where_grey_levels_are_asked_for(tmp_path: Path, dtype: type):
+    colour = np.random.default_rng(0).integers(0, 256, (8, 10, 3)).astype(dtype)
+    np.save(tmp_path / "etched.npy", colour)
+    with pytest.raises(DataError, match="a colour image; convert it to grey levels or labels first"):
+        read_array(tmp_path / "etched.npy")
+    read = read_array(tmp_path / "etched.npy", luminance=True)
+    assert read.dtype == dtype
+    red, green, blue = np.moveaxis(colour.astype(float), -1, 0)
+    expected = 0.299 * red + 0.587 * green + 0.114 * blue
+    np.testing.assert_allclose(read, expected, atol=1e-4 if dtype is np.float32 else 0.5)
+    if dtype is np.uint8:  # an independent implementation, with integer weights
+        np.testing.assert_allclose(read.astype(int), np.asarray(Image.fromarray(colour).convert("L")), atol=1)
+
+
 def one_line(message: str, path: Path) -> bool:
     return message.startswith(f"{path}: ") and len(message.splitlines()) == 1
 
@@ -63,10 +119,13 @@ def one_line(message: str, path: Path) -> bool:
     ("name", "content", "reason"),
     [
         ("absent.tif", None, "no such file"),
-        ("picture.png", b"\x89PNG", r"cannot read \.png: use one of \.tif, \.tiff, \.npy, \.raw"),
+        ("picture.gif", b"GIF89a", r"cannot read \.gif: use one of \.tif, \.tiff, \.npy, \.raw, \.png, \.jpg"),
         ("picture", b"x", "cannot read a file without a suffix"),
         ("empty.tif", b"", "cannot be read as TIF"),
         ("text.tif", b"not a TIFF at all", "cannot be read as TIF"),
+        ("empty.png", b"", "cannot be read as PNG"),
+        ("short.png", b"\x89PNG\r\n\x1a\n", "cannot be read as PNG"),
+        ("document.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n", "cannot be read as JPG"),
         ("empty.npy", b"", "cannot be read as NPY"),
         ("text.npy", b"not an NPY at all", "cannot be read as NPY"),
     ],
@@ -122,6 +181,15 @@ def test_a_damaged_tiff_is_a_data_error_or_still_an_array(tmp_path: Path, compre
             assert one_line(str(error), tmp_path / "damaged.tif")
             refused += 1
     assert refused > len(variants) // 10
+
+
+def test_a_truncated_png_is_a_data_error_wherever_it_ends(tmp_path: Path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 20)).astype(np.uint8)).save(tmp_path / "whole.png")
+    content = (tmp_path / "whole.png").read_bytes()
+    for end in range(0, len(content) - 16, 11):  # the last bytes mark the end and hold nothing
+        (tmp_path / "cut.png").write_bytes(content[:end])
+        with pytest.raises(DataError, match="cannot be read as PNG"):
+            read_array(tmp_path / "cut.png")
 
 
 def test_a_truncated_npy_is_a_data_error_wherever_it_ends(tmp_path: Path):

@@ -8,8 +8,9 @@ import torch
 
 from mdiff_core import ModelContract, Provenance, ScheduleSpec
 from mdiff_training.config import OptimizerConfig, TrainingConfig
-from mdiff_training.slices import Slices, slices_of_phases
+from mdiff_training.micrographs import Micrographs
 from mdiff_training.unet import UNetConfig
+from mdiff_training.volumes import micrographs_of_phases
 
 
 @pytest.fixture(autouse=True)
@@ -48,19 +49,19 @@ def tiny() -> TrainingConfig:
 
 
 @pytest.fixture
-def cross() -> Slices:
+def cross() -> Micrographs:
     """One image, the same in all orientations: its noise can be told without error."""
-    image = np.zeros((8, 8), dtype=bool)
-    image[2:6, :] = image[:, 2:6] = True
-    return slices_of_phases(image, 0, (8, 8), ("matrix", "cross"))
+    image = np.zeros((8, 8), dtype=np.uint8)
+    image[2:6, :] = image[:, 2:6] = 1
+    return micrographs_of_phases([image], ("matrix", "cross"), tile=(8, 8))
 
 
 @pytest.fixture
-def contract(tiny: TrainingConfig, cross: Slices) -> ModelContract:
+def contract(tiny: TrainingConfig, cross: Micrographs) -> ModelContract:
     return ModelContract(
         name="cross8",
         image_size=tiny.training.image_size,
-        channels=1,
+        channels=cross.channels,
         phases=cross.phases,
         schedule=tiny.schedule,
         prediction="epsilon",

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from mdiff_core import ContractError, DataError, ModelContract
-from mdiff_training.checkpoint import Checkpoint
+from mdiff_training.checkpoint import Checkpoint, Keeper
 from mdiff_training.config import TrainingConfig
 from mdiff_training.unet import UNet
 
@@ -126,3 +126,38 @@ def test_a_contract_of_another_version_is_a_contract_error(checkpoint: Checkpoin
     save_file(checkpoint.tensors, tmp_path / "later.safetensors", metadata)
     with pytest.raises(ContractError, match="version 99 is unknown"):
         Checkpoint.load(tmp_path / "later.safetensors")
+
+
+def test_the_older_checkpoint_is_the_last_whose_loss_had_not_risen(checkpoint: Checkpoint, tmp_path: Path):
+    path = tmp_path / "model.safetensors"
+    keeper = Keeper(path)
+    losses: tuple[float, ...] = ()
+    kept = []
+    for step, loss in enumerate((0.5, 0.4, 0.7, 0.9, 7.0, 0.6), 1):
+        losses = (*losses, loss)
+        keeper.save(dataclasses.replace(checkpoint, step=step, losses=losses))
+        assert Checkpoint.load(path).step == step
+        kept.append(Checkpoint.load(keeper.previous).step if keeper.previous.exists() else None)
+    # 0.9 and 7.0 are more than twice 0.4.
+    assert kept == [None, 1, 2, 3, 3, 3]
+    assert keeper.kept() == f"{path} keeps step 6 and {tmp_path / 'model.previous.safetensors'} an older one"
+    Keeper(path, Checkpoint.load(path)).save(dataclasses.replace(checkpoint, step=7, losses=losses))
+    assert Checkpoint.load(keeper.previous).step == 6
+
+
+@pytest.mark.parametrize(("last", "left"), [(0.4, False), (4.0, True)])
+def test_the_older_checkpoint_goes_at_the_end_unless_the_loss_has_risen(
+    checkpoint: Checkpoint, tmp_path: Path, last: float, left: bool
+):
+    keeper = Keeper(tmp_path / "model.safetensors")
+    for losses in ((0.5,), (0.5, 0.4), (0.5, 0.4, last)):
+        keeper.save(dataclasses.replace(checkpoint, losses=losses), final=len(losses) == 3)
+    assert keeper.previous.exists() == left
+
+
+def test_a_process_that_does_not_write_knows_what_is_kept(checkpoint: Checkpoint, tmp_path: Path):
+    keeper = Keeper(tmp_path / "model.safetensors", writes=False)
+    assert keeper.kept() == "no checkpoint was saved yet"
+    keeper.save(checkpoint)
+    assert keeper.kept() == f"{tmp_path / 'model.safetensors'} keeps step 1234"
+    assert list(tmp_path.iterdir()) == []

@@ -28,6 +28,7 @@ TINY = [
     )
 ]
 ABOUT = ["--name", "tiny", "--licence", "Apache-2.0", "--source", "synthetic"]
+PHASES = ["--phases", "rest=0+2,active=1"]
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_from_spheres_to_a_checkpoint(mdiff_train, tmp_path: Path):
     assert mdiff_train("spheres", volume, "--length", 40, "--width", 32, "--fraction", 0.2, "--seed", 4) == 0
     spheres = np.load(volume)
     assert spheres.shape == (40, 32, 32)
-    fit = ["fit", volume, checkpoint, *ABOUT, *TINY, "--phase", 1, "--phase-names", "matrix,sphere"]
+    fit = ["fit", volume, checkpoint, *ABOUT, *TINY, "--phases", "matrix=0,sphere=1"]
     assert mdiff_train(*fit, "--voxel-size", 0.5, "--voxel-unit", "micrometer") == 0
 
     trained = Checkpoint.load(checkpoint)
@@ -75,11 +76,12 @@ def test_from_spheres_to_a_checkpoint(mdiff_train, tmp_path: Path):
     assert (contract.provenance.data, contract.provenance.licence) == ("synthetic", "Apache-2.0")
     assert contract.provenance.command.startswith(f"mdiff-train fit {volume} {checkpoint} --name tiny")
     assert contract.provenance.git_revision
+    assert (contract.labels, contract.fractions, contract.guidable) == (0, (), False)
 
 
 def test_a_run_is_resumed_where_asked_and_only_there(mdiff_train, rock: Path, tmp_path: Path, capsys):
     checkpoint = tmp_path / "rock.safetensors"
-    fit = ["fit", rock, checkpoint, *ABOUT, *TINY, "--phase", 1]
+    fit = ["fit", rock, checkpoint, *ABOUT, *TINY, *PHASES]
     assert mdiff_train(*fit) == 0
     capsys.readouterr()
     assert mdiff_train(*fit) == 2
@@ -91,10 +93,49 @@ def test_a_run_is_resumed_where_asked_and_only_there(mdiff_train, rock: Path, tm
 def test_phases_are_grouped_and_a_part_is_cut_out(mdiff_train, rock: Path, tmp_path: Path):
     checkpoint = tmp_path / "rock.safetensors"
     cut = ["--crop", "1:19,0:24,:17", "--axis", 1]
-    assert mdiff_train("fit", rock, checkpoint, *ABOUT, *TINY, "--phase", 0, "--phase", 2, *cut) == 0
+    assert mdiff_train("fit", rock, checkpoint, *ABOUT, *TINY, "--phases", "matrix=1,rest=0+2", *cut) == 0
     part = np.load(rock)[1:19, 0:24, :17]
     references = Checkpoint.load(checkpoint).contract.references
-    assert references == {"phase": Descriptors.of(part != 1, 8), "matrix": Descriptors.of(part == 1, 8)}
+    assert references == {"rest": Descriptors.of(part != 1, 8), "matrix": Descriptors.of(part == 1, 8)}
+
+
+def test_planes_of_three_phases_become_classes_and_a_null_class(mdiff_train, rock: Path, tmp_path: Path):
+    checkpoint = tmp_path / "rock.safetensors"
+    assert mdiff_train("fit", rock, checkpoint, *ABOUT, *TINY, "--phases", "pore=0,active=1,binder=2", "--planes") == 0
+    trained, labels = Checkpoint.load(checkpoint), np.load(rock)
+    contract = trained.contract
+    assert contract.phases == (Phase("pore", 0), Phase("active", 128), Phase("binder", 255))
+    assert (contract.classes, contract.null_class) == (("xy", "xz", "yz"), 3)
+    assert contract.planes == {"xy": 0, "xz": 1, "yz": 2}
+    assert contract.references_along["y"]["binder"] == Descriptors.of(labels == 2, 8, axes=[1])
+    assert (trained.network.channels, trained.network.labels, trained.network.fractions) == (3, 4, 0)
+
+
+def test_without_dropout_of_the_condition_there_is_no_null_class(mdiff_train, rock: Path, tmp_path: Path):
+    checkpoint = tmp_path / "rock.safetensors"
+    options = [*PHASES, "--planes", "--set", "training.condition_dropout=0.0"]
+    assert mdiff_train("fit", rock, checkpoint, *ABOUT, *TINY, *options) == 0
+    trained = Checkpoint.load(checkpoint)
+    assert (trained.contract.null_class, trained.contract.guidable, trained.network.labels) == (None, False, 3)
+
+
+def test_several_files_are_told_apart_by_their_fractions(mdiff_train, rock: Path, tmp_path: Path):
+    other, checkpoint = tmp_path / "other.npy", tmp_path / "rocks.safetensors"
+    np.save(other, np.load(rock)[:16] // 2)
+    assert mdiff_train("fit", rock, other, checkpoint, *ABOUT, *TINY, *PHASES, "--tell-fractions") == 0
+    trained = Checkpoint.load(checkpoint)
+    active = [np.mean(np.load(path) == 1) for path in (rock, other)]
+    assert trained.contract.fractions == ((min(active), max(active)),)
+    assert trained.contract.guidable
+    assert (trained.network.labels, trained.network.fractions) == (0, 1)
+
+
+def test_crops_of_independent_images(mdiff_train, rock: Path, tmp_path: Path):
+    checkpoint = tmp_path / "rock.safetensors"
+    assert mdiff_train("fit", rock, checkpoint, *ABOUT, *TINY, *PHASES, "--independent", "--crops", 5) == 0
+    assert Checkpoint.load(checkpoint).contract.references["active"] == Descriptors.of(
+        np.load(rock) == 1, 8, axes=(1, 2)
+    )
 
 
 def test_grey_levels_have_no_phases(mdiff_train, tmp_path: Path):
@@ -108,13 +149,18 @@ def test_grey_levels_have_no_phases(mdiff_train, tmp_path: Path):
 @pytest.mark.parametrize(
     ("extra", "code", "message"),
     [
-        (["--phase", "7"], 3, "rock.npy has no voxel of value 7: its values are 0, 1, 2"),
+        (["--phases", "rest=0+1+2,gold=7"], 3, "rock.npy: nothing of phase 'gold'; its values are 0, 1, 2"),
+        (["--phases", "rest=0,active=1"], 3, "rock.npy: value 2 belongs to no phase"),
+        (["--phases", "rest"], 2, "phases 'rest': 'rest' is not NAME=VALUE"),
+        (["--planes"], 2, "are about phases: name them"),
+        ([*PHASES, "--planes", "--crops", "4"], 2, "--planes takes whole volumes"),
         (["--crop", "0:9"], 2, "crop '0:9' names 1 axes, the array has 3"),
         (["--preset", "huge"], 2, "preset 'huge' is neither a file nor one of"),
         (["--set", "training.steps=many"], 2, "training.steps = 'many' is not int"),
         (["--set", "training.image_size=[32, 32]"], 3, "smaller than the tile 32×32"),
-        (["--phase", "1", "--axis", "3"], 3, "slice axes 0, 1 and 2, not 3"),
-        (["--phase", "1", "--phase-names", "rock,rock"], 4, "phase names must differ"),
+        (["--set", "model.channels=3"], 2, "model.channels follows from the data"),
+        ([*PHASES, "--axis", "3"], 3, "slice axes 0, 1 and 2, not 3"),
+        (["--phases", "rock=0+2,rock=1"], 2, "with a name of its own"),
         (["--device", "warp"], 2, "torch cannot use the device 'warp'"),
     ],
 )
@@ -127,6 +173,12 @@ def test_mistakes_are_one_line_and_an_exit_code(
     assert captured.err.startswith("error: ")
     assert message in captured.err
     assert captured.err.count("\n") == 1
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_several_files_without_their_fractions_are_refused(mdiff_train, rock: Path, tmp_path: Path, capsys):
+    assert mdiff_train("fit", rock, rock, tmp_path / "model.safetensors", *ABOUT, *TINY, *PHASES) == 2
+    assert capsys.readouterr().err == "error: 2 files: only --tell-fractions takes more than one\n"
     assert not (tmp_path / "model.safetensors").exists()
 
 
@@ -163,7 +215,7 @@ def test_help_comes_without_loading_torch():
 def test_a_rod_of_a_real_cathode_is_fitted(mdiff_train, tmp_path: Path):
     """The rod of Micro3Diff's case III, a short piece of it."""
     checkpoint = tmp_path / "nmc.safetensors"
-    part = ["--phase", 1, "--phase-names", "rest,active", "--crop", "93:157,118:182,0:20", "--axis", 2]
+    part = [*PHASES, "--crop", "93:157,118:182,0:20", "--axis", 2]
     assert mdiff_train("fit", NMC, checkpoint, *ABOUT, *TINY, *part) == 0
     trained = Checkpoint.load(checkpoint)
     rod = read_array(NMC)[93:157, 118:182, 0:20] == 1

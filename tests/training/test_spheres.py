@@ -1,4 +1,6 @@
-"""Case I of Micro3Diff: the spheres are spheres, apart, periodic, and as large as they should be."""
+"""Case I of Micro3Diff: the spheres are spheres, apart, periodic, and as large as they should be; or they overlap."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,9 +8,11 @@ from scipy.ndimage import label
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import kstest, truncnorm
+from typer.testing import CliRunner
 
 from mdiff_core import DataError, UsageError
-from mdiff_training.spheres import spheres
+from mdiff_training.cli import app
+from mdiff_training.spheres import overlapping_spheres, spheres
 
 MEAN, STD = 15.0, 4.0
 
@@ -121,3 +125,78 @@ def test_sizes_that_make_no_sense_are_usage_errors(options: dict, message: str):
 def test_spheres_that_do_not_fit_are_a_data_error():
     with pytest.raises(DataError, match="found no room: lower the fraction"):
         spheres((30, 30, 30), fraction=0.3, diameter_std=0.0, gap=14.0)
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.2, 0.4, 0.6, 0.7])
+def test_overlapping_spheres_fill_the_fraction_within_2_in_a_thousand(fraction: float):
+    for seed in range(3):
+        volume = overlapping_spheres((150, 64, 64), fraction=fraction, seed=seed)
+        assert volume.shape == (150, 64, 64)
+        assert volume.dtype == np.uint8
+        assert abs(volume.mean() - fraction) <= 0.002
+        assert volume.max() == 1
+
+
+@pytest.mark.parametrize("fraction", [0.3, 0.7])
+def test_overlapping_spheres_are_the_boolean_model(fraction: float):
+    """Torquato (2002), sections 5.2 and 6.2: the chance that a body holds no centre is exp(-ρ volume).
+
+    Two points r apart lie in the matrix if two balls around them hold none, and the segment between them does if the
+    capsule around it holds none.
+    """
+    radius, edge, count = 6.0, 100, 3
+    matrices = [
+        overlapping_spheres((edge,) * 3, fraction=fraction, diameter_mean=2 * radius, diameter_std=0.0, seed=seed) == 0
+        for seed in range(count)
+    ]
+    ball = 4 / 3 * np.pi * radius**3
+    density = -np.log(np.mean(matrices)) / ball
+    for lag in (1, 3, 6, 9, 12, 15, 20):
+        apart = min(lag, 2 * radius)
+        union = 2 * ball - np.pi / 12 * (4 * radius + apart) * (2 * radius - apart) ** 2
+        both = [m & np.roll(m, lag, axis) for m in matrices for axis in range(3)]
+        # Three realizations scatter by 0.001, and the voxels take another 0.002 off a sphere of 12.
+        assert np.mean(both) == pytest.approx(np.exp(-density * union), abs=0.004)
+        whole = [np.all([np.roll(m, s, axis) for s in range(lag + 1)], axis=0) for m in matrices for axis in range(3)]
+        capsule = ball + np.pi * radius**2 * lag
+        assert np.mean(whole) == pytest.approx(np.exp(-density * capsule), abs=0.004)
+
+
+def test_overlapping_spheres_are_periodic_and_a_seed_is_a_volume():
+    volume = overlapping_spheres((60, 60, 60), fraction=0.5, seed=5)
+    for axis in range(3):
+        across = np.take(volume, 0, axis) != np.take(volume, -1, axis)
+        inside = np.diff(volume.astype(int), axis=axis) != 0
+        assert across.mean() < 2 * inside.mean()
+    np.testing.assert_array_equal(volume, overlapping_spheres((60, 60, 60), fraction=0.5, seed=5))
+    assert (volume != overlapping_spheres((60, 60, 60), fraction=0.5, seed=6)).mean() > 0.3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fraction": 0.0}, "fraction 0.0"),
+        ({"fraction": 1.0}, "fraction 1.0"),
+        ({"diameter_mean": 1.0}, "a mean above 1"),
+        ({"shape": (64, 64, 26)}, "too small for spheres"),
+    ],
+)
+def test_overlapping_sizes_that_make_no_sense_are_usage_errors(options: dict, message: str):
+    with pytest.raises(UsageError, match=message):
+        overlapping_spheres(**{"shape": (64, 64, 64)} | options)
+
+
+def test_a_fraction_of_less_than_one_sphere_is_a_data_error():
+    with pytest.raises(DataError, match=r"no sphere brings 0\.005 of \(40, 40, 40\) voxels within 0\.002"):
+        overlapping_spheres((40, 40, 40), fraction=0.005, diameter_std=0.0)
+
+
+def test_the_command_makes_either(tmp_path: Path):
+    size = ["--length", "40", "--width", "32", "--seed", "4"]
+    assert CliRunner().invoke(app, ["spheres", str(tmp_path / "apart.npy"), *size, "--fraction", "0.2"]).exit_code == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "apart.npy"), spheres((40, 32, 32), fraction=0.2, seed=4))
+    overlapping = ["spheres", str(tmp_path / "over.npy"), *size, "--fraction", "0.6", "--overlapping"]
+    assert CliRunner().invoke(app, overlapping).exit_code == 0
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "over.npy"), overlapping_spheres((40, 32, 32), fraction=0.6, seed=4)
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +22,16 @@ from mdiff_training.unet import UNet, UNetConfig
 LOSS_WINDOW = 100
 """Steps over which a loss is averaged before it is noted."""
 
+_RISE = 2.0
+
 
 @dataclass(frozen=True)
 class Checkpoint:
     """State of a training run after ``step`` optimizer steps.
 
-    ``tensors`` has the weights under ``model.``, their moving average under ``ema.`` and the optimizer's moments under
-    ``first.`` and ``second.``. ``losses`` is the mean loss of each :data:`LOSS_WINDOW` steps so far.
+    ``tensors`` has the weights under ``model.``, their moving average under ``ema.``, the optimizer's moments under
+    ``first.`` and ``second.``, what was learned about the steps t as ``timesteps``, and loss and gradient norm of each
+    step since the last whole window as ``window``. ``losses`` is the mean loss of each :data:`LOSS_WINDOW` steps.
     """
 
     contract: ModelContract
@@ -40,6 +44,11 @@ class Checkpoint:
         """The tensors under ``name.``, with that prefix taken off."""
         prefix = f"{name}."
         return {key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)}
+
+    @property
+    def risen(self) -> bool:
+        """Whether the loss lies far above the lowest it has been, so that the averaged weights may be spoilt."""
+        return bool(self.losses) and self.losses[-1] > _RISE * min(self.losses)
 
     def save(self, path: Path) -> None:
         """Write atomically: a reader sees the old file or the new one.
@@ -98,3 +107,46 @@ class Checkpoint:
             digest.update(name.encode())
             digest.update(value.to(torch.float32).contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+class Keeper:
+    """The checkpoint of a run, written over as it goes on, and beside it an older one to go back to.
+
+    A loss tells of the weights before its step, so the newest checkpoint may be bad before anything shows. The older
+    one is the last whose loss had not risen.
+
+    Attributes:
+        previous: where the older one lies.
+    """
+
+    def __init__(self, path: Path, last: Checkpoint | None = None, *, writes: bool = True) -> None:
+        """Go on from ``last``; where another process writes, only remember what is kept."""
+        self.previous = path.with_name(f"{path.stem}.previous{path.suffix}")
+        self._path = path
+        self._writes = writes
+        self._step = last.step if last else None
+        self._risen = last is not None and last.risen
+
+    def save(self, checkpoint: Checkpoint, *, final: bool = False) -> None:
+        """Write the checkpoint; the older one goes with the ``final`` one, unless the loss has risen.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        if self._writes:
+            try:
+                if self._step is not None and not self._risen:
+                    shutil.copyfile(self._path, self.previous)
+                checkpoint.save(self._path)
+                if final and not checkpoint.risen:
+                    self.previous.unlink(missing_ok=True)
+            except OSError as error:
+                raise DataError(f"{self.previous}: cannot be written ({error.strerror or error})") from error
+        self._step, self._risen = checkpoint.step, checkpoint.risen
+
+    def kept(self) -> str:
+        """What there is to go back to, in words."""
+        if self._step is None:
+            return "no checkpoint was saved yet"
+        older = f" and {self.previous} an older one" if self.previous.exists() else ""
+        return f"{self._path} keeps step {self._step}{older}"

@@ -29,6 +29,10 @@ class OptimizerConfig:
         bf16: whether the forward pass runs under bfloat16 autocast.
         condition_dropout: share of the images shown without their class and fractions, which makes classifier-free
             guidance possible; 0: none, and the network then has no null class.
+        vlb_weight: λ of L_simple + λ L_vlb, where the variance is learned (Nichol & Dhariwal 2021, eq. 16).
+        importance_sampling: draw the steps t where the loss is large more often (Nichol & Dhariwal 2021, eq. 18).
+        accumulate: parts that a process cuts its share of the batch into, one after the other, where memory is short.
+        compile: whether the network is compiled (torch.compile), which takes minutes before the first step.
         seed: of initial weights, batches, steps t and noise.
     """
 
@@ -43,6 +47,10 @@ class OptimizerConfig:
     bf16: bool
     seed: int
     condition_dropout: float = 0.1
+    vlb_weight: float = 0.001
+    importance_sampling: bool = False
+    accumulate: int = 1
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if min(*self.image_size, self.batch, self.steps) < 1:
@@ -51,6 +59,10 @@ class OptimizerConfig:
             raise UsageError(f"image size {self.image_size} is not square, as tiles in all orientations must be")
         if not 0 <= self.condition_dropout < 1:
             raise UsageError(f"condition_dropout {self.condition_dropout} is not a probability below 1")
+        if self.vlb_weight < 0:
+            raise UsageError(f"vlb_weight {self.vlb_weight} is negative")
+        if self.accumulate < 1 or self.batch % self.accumulate:
+            raise UsageError(f"a batch of {self.batch} does not split into {self.accumulate} equal parts")
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mdiff_core import DataError, Descriptors, Phase
-
-NOT_TOLD = -1.0
-"""Stands for every phase fraction where the network is not told any."""
+from mdiff_core.contract import NOT_TOLD
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,10 @@ class UNetConfig:
         fractions: how many phase fractions the network is told; 0: none.
         learned_variance: also predict v, the variance interpolation (Düreth et al. eq. 5).
         dropout: probability inside the residual blocks.
+        scale_shift: the embedding scales and shifts the second normalization of a block; if not, it is added before.
+        resblock_updown: residual blocks change the resolution between levels (Dhariwal & Nichol 2021), not
+            convolutions.
+        timestep_scale: t is embedded times this; 1000/T keeps the range that improved-diffusion embeds.
 
     Raises:
         UsageError: sizes that are not positive, lists of different length, or widths that the groups, the heads or 2 do
@@ -55,6 +59,9 @@ class UNetConfig:
     fractions: int = 0
     learned_variance: bool = False
     dropout: float = 0.0
+    scale_shift: bool = True
+    resblock_updown: bool = False
+    timestep_scale: float = 1.0
 
     def __post_init__(self) -> None:
         sizes = (self.channels, self.base_channels, self.blocks, self.head_channels + self.heads, self.norm_groups)
@@ -62,6 +69,8 @@ class UNetConfig:
             raise UsageError("the sizes of a network must be positive, and it needs at least one level")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"dropout {self.dropout} is not a probability below 1")
+        if not 0 < self.timestep_scale < math.inf:
+            raise UsageError(f"timestep_scale {self.timestep_scale} is not a positive number")
         if self.base_channels % 2:
             raise UsageError(f"base_channels {self.base_channels} is odd: cosines and sines of the step share them")
         if len(self.attention) != len(self.multipliers):
@@ -87,7 +96,7 @@ class UNetConfig:
 
 
 def timestep_embedding(t: Tensor, width: int) -> Tensor:
-    """Sinusoidal embedding [B, width] of integer steps [B] (Vaswani et al. 2017), cosines first."""
+    """Sinusoidal embedding [B, width] of steps [B] (Vaswani et al. 2017), cosines first."""
     half = width // 2
     frequencies = torch.exp(-math.log(10_000) / half * torch.arange(half, dtype=torch.float32, device=t.device))
     angles = t.to(torch.float32)[:, None] * frequencies
@@ -95,24 +104,32 @@ def timestep_embedding(t: Tensor, width: int) -> Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions; the embedding scales and shifts the second normalization."""
+    """Two convolutions, the second after the embedding; ``resample`` changes the resolution before the first."""
 
-    def __init__(self, inputs: int, outputs: int, embedding: int, config: UNetConfig) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, embedding: int, config: UNetConfig, resample: nn.Module | None = None
+    ) -> None:
         super().__init__()
+        self.scale_shift = config.scale_shift
+        self.resample = resample or nn.Identity()
         self.norm_in = nn.GroupNorm(config.norm_groups, inputs)
         self.conv_in = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.embedding = nn.Linear(embedding, 2 * outputs)
+        self.embedding = nn.Linear(embedding, 2 * outputs if config.scale_shift else outputs)
         self.norm_out = nn.GroupNorm(config.norm_groups, outputs)
         self.dropout = nn.Dropout(config.dropout)
         self.conv_out = _zeroed(nn.Conv2d(outputs, outputs, 3, padding=1))
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """Features [B, inputs, H, W] and embedding [B, E] to [B, outputs, H, W]."""
-        h = self.conv_in(functional.silu(self.norm_in(x)))
-        scale, shift = self.embedding(functional.silu(embedding))[:, :, None, None].chunk(2, dim=1)
-        h = functional.silu(self.norm_out(h) * (1 + scale) + shift)
-        result: Tensor = self.skip(x) + self.conv_out(self.dropout(h))
+        """Features [B, inputs, H, W] and embedding [B, E] to [B, outputs, H, W], resampled."""
+        h = self.conv_in(self.resample(functional.silu(self.norm_in(x))))
+        shift = self.embedding(functional.silu(embedding))[:, :, None, None]
+        if self.scale_shift:
+            scale, shift = shift.chunk(2, dim=1)
+            h = self.norm_out(h) * (1 + scale) + shift
+        else:
+            h = self.norm_out(h + shift)
+        result: Tensor = self.skip(self.resample(x)) + self.conv_out(self.dropout(functional.silu(h)))
         return result
 
 
@@ -202,9 +219,9 @@ class UNet(nn.Module):
                 width = outputs
                 skips.append(width)
             last = level == len(widths) - 1
-            shrink = nn.Identity() if last else nn.Conv2d(width, width, 3, stride=2, padding=1)
             if not last:
                 skips.append(width)
+            shrink = nn.Identity() if last else _shrink(width, embedding, config)
             self.down.append(nn.ModuleDict({"stages": stages, "shrink": shrink}))
 
         self.middle_in = Stage(width, width, embedding, True, config)
@@ -216,7 +233,8 @@ class UNet(nn.Module):
             for _ in range(config.blocks + 1):
                 stages.append(Stage(width + skips.pop(), outputs, embedding, config.attention[level], config))
                 width = outputs
-            self.up.append(nn.ModuleDict({"stages": stages, "grow": Upsample(width) if level else nn.Identity()}))
+            grow = _grow(width, embedding, config) if level else nn.Identity()
+            self.up.append(nn.ModuleDict({"stages": stages, "grow": grow}))
 
         self.norm = nn.GroupNorm(config.norm_groups, width)
         self.head = _zeroed(
@@ -238,7 +256,7 @@ class UNet(nn.Module):
             ``eps`` [B, C, H, W], and ``v`` of the same shape, unscaled in [0, 1] where the network has learned to
             interpolate, or None.
         """
-        embedding = self.time(timestep_embedding(t, self.config.base_channels))
+        embedding = self.time(timestep_embedding(t * self.config.timestep_scale, self.config.base_channels))
         if self.label is not None:
             embedding = embedding + self.label(label)
         if self.fractions is not None:
@@ -250,18 +268,36 @@ class UNet(nn.Module):
                 h = stage(h, embedding)
                 skips.append(h)
             if not isinstance(level["shrink"], nn.Identity):  # type: ignore[index]
-                h = level["shrink"](h)  # type: ignore[index]
+                h = _resampled(level["shrink"], h, embedding)  # type: ignore[index]
                 skips.append(h)
         h = self.middle_out(self.middle_in(h, embedding), embedding)
         for level in self.up:
             for stage in _children(level, "stages"):
                 h = stage(torch.cat([h, skips.pop()], dim=1), embedding)
-            h = level["grow"](h)  # type: ignore[index]
+            h = _resampled(level["grow"], h, embedding)  # type: ignore[index]
         h = functional.pixel_shuffle(self.head(functional.silu(self.norm(h))), self.config.pixel_unshuffle)
         if not self.config.learned_variance:
             return h, None
         eps, v = h.chunk(2, dim=1)
         return eps, (v + 1) / 2
+
+
+def _shrink(width: int, embedding: int, config: UNetConfig) -> nn.Module:
+    if config.resblock_updown:
+        return ResidualBlock(width, width, embedding, config, nn.AvgPool2d(2))
+    return nn.Conv2d(width, width, 3, stride=2, padding=1)
+
+
+def _grow(width: int, embedding: int, config: UNetConfig) -> nn.Module:
+    if config.resblock_updown:
+        return ResidualBlock(width, width, embedding, config, nn.Upsample(scale_factor=2.0, mode="nearest"))
+    return Upsample(width)
+
+
+def _resampled(step: nn.Module, h: Tensor, embedding: Tensor) -> Tensor:
+    """Features through a step between levels, which hears the embedding if it is a residual block."""
+    result: Tensor = step(h, embedding) if isinstance(step, ResidualBlock) else step(h)
+    return result
 
 
 def _children(level: nn.Module, name: str) -> Sequence[nn.Module]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from mdiff_core import DataError, Descriptors, Phase, reference_descriptors
 from mdiff_core.contract import AXES, PLANES
+from mdiff_training.grey import grey_range, scaled
 from mdiff_training.micrographs import Micrographs, Stack
 
 Labels = npt.NDArray[np.uint8]
@@ -75,25 +76,7 @@ def micrographs_of_grey_levels(array: npt.NDArray[np.generic], *, axis: int = 0,
     Raises:
         DataError: a volume without that axis, images smaller than the tile, or no contrast.
     """
-    return _checked(Micrographs((Stack(tuple(_images(grey_levels(array), axis))),), ()), tile)
-
-
-def grey_levels(array: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
-    """Grey levels in [-1, 1]: integers scaled by the range of their type, floats by the range of the data.
-
-    Raises:
-        DataError: constant or not finite.
-    """
-    values = array.astype(np.float32)
-    if array.dtype.kind in "iu":
-        limits = np.iinfo(array.dtype)  # type: ignore[type-var]
-        low, high = float(limits.min), float(limits.max)
-    else:
-        low, high = float(values.min()), float(values.max())
-    if not values.max() > values.min() or not np.isfinite(high - low):
-        raise DataError("the grey levels are constant or not finite")
-    scaled: npt.NDArray[np.float32] = (values - low) / (high - low) * 2 - 1
-    return scaled
+    return _checked(Micrographs((Stack(tuple(_images(scaled(array, grey_range([array])), axis))),), ()), tile)
 
 
 def phases(names: Sequence[str]) -> tuple[Phase, ...]:

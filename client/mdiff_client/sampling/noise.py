@@ -20,10 +20,10 @@ class Purpose(IntEnum):
 
 @dataclass(frozen=True)
 class Noise:
-    """The random numbers of one volume, from the counter-based generator Philox keyed by (seed, volume)."""
+    """The random numbers of one volume or image, from the counter-based generator Philox keyed by (seed, number)."""
 
     seed: int
-    volume: int
+    number: int
 
     def normal(self, purpose: Purpose, step: int, repeat: int, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """Standard normal float32 of ``shape`` for pass ``repeat`` of ``step``."""
@@ -36,5 +36,5 @@ class Noise:
     def _stream(self, purpose: Purpose, step: int, repeat: int) -> np.random.Generator:
         # The lowest word of the counter is the one that the generator advances.
         counter = np.array([0, purpose, repeat, step], dtype=np.uint64)
-        key = np.array([self.seed, self.volume], dtype=np.uint64)
+        key = np.array([self.seed, self.number], dtype=np.uint64)
         return np.random.Generator(np.random.Philox(key=key, counter=counter))

@@ -1,11 +1,11 @@
-"""Sampling plans: all that decides a volume besides the denoiser and the seed."""
+"""Sampling plans: all that decides an image or a volume besides the denoiser, its condition and the seed."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -16,23 +16,15 @@ Sampler = Literal["ddpm", "ddim"]
 
 
 @dataclass(frozen=True)
-class SamplingPlan:
-    """How a volume is sampled.
+class ImagePlan:
+    """How images are sampled: which reverse steps are taken, and how each.
 
     Attributes:
         steps: reverse steps; None takes every step of the training schedule.
         spacing: ``uniform`` in t, or ``geometric`` in the noise-to-signal ratio σ from 100 to 0.05, or as far
             as the training schedule goes.
-        planes: how the planes' predictions become one x̂₀. ``turn``: one plane at each step, in turn (Micro3Diff).
-            ``average``: the mean of all three. ``lagged``: one new plane at each pass, the other two remembered.
         sampler: ``ddpm``, ancestral sampling with variance β, or the learned one; or ``ddim``.
         eta: stochasticity of DDIM: 0 deterministic, 1 ancestral with the posterior variance (Song et al. 2021, eq. 16).
-        harmonize: n_h, how many times a step is taken, with renoising between (Micro3Diff, section 3.3).
-        band: (low, high) σ between which steps are harmonized; None: everywhere.
-        thick_slices: smooth across the slices before denoising, with this share of the width that is best for the
-            Gaussian field of the reference S2; 0: slices as they are.
-        tilt: hold the share of x̂₀ above zero at the reference phase fraction.
-        roll: denoise under a random cyclic shift, which makes the volume periodic.
         clip: limit x̂₀ to [-1, 1].
 
     Raises:
@@ -41,25 +33,15 @@ class SamplingPlan:
 
     steps: int | None
     spacing: Literal["uniform", "geometric"]
-    planes: Planes
     sampler: Sampler
     eta: float
-    harmonize: int
-    band: tuple[float, float] | None
-    thick_slices: float
-    tilt: bool
-    roll: bool
     clip: bool
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.steps < 1:
             raise UsageError(f"{self.steps} steps: ask for at least one")
-        if self.harmonize < 1:
-            raise UsageError(f"{self.harmonize} harmonizing passes: ask for at least one")
         if not 0 <= self.eta <= 1:
             raise UsageError(f"eta {self.eta} is not between 0 (deterministic) and 1 (ancestral)")
-        if self.planes not in ("turn", "average", "lagged"):
-            raise UsageError(f"planes {self.planes!r}: use turn, average or lagged")
         if self.sampler not in ("ddpm", "ddim"):
             raise UsageError(f"sampler {self.sampler!r}: use ddpm or ddim")
 
@@ -81,6 +63,43 @@ class SamplingPlan:
                 f"{self.steps} geometric steps do not fit into a schedule of {len(training)}: ask for fewer"
             )
         return training.respaced(chosen)
+
+    def evaluations(self, training: NoiseSchedule) -> int:
+        """Network evaluations that what is sampled together costs."""
+        return len(self.schedule(training))
+
+
+@dataclass(frozen=True)
+class SamplingPlan(ImagePlan):
+    """How a volume is sampled: the reverse steps of its slices, and what makes one volume of them.
+
+    Attributes:
+        planes: how the planes' predictions become one x̂₀. ``turn``: one plane at each step, in turn (Micro3Diff).
+            ``average``: the mean of all three. ``lagged``: one new plane at each pass, the other two remembered.
+        harmonize: n_h, how many times a step is taken, with renoising between (Micro3Diff, section 3.3).
+        band: (low, high) σ between which steps are harmonized; None: everywhere.
+        thick_slices: smooth across the slices before denoising, with this share of the width that is best for the
+            Gaussian field of the reference S2; 0: slices as they are.
+        tilt: hold the share of x̂₀ above zero at the phase fraction asked for, or else that of the reference.
+        roll: denoise under a random cyclic shift, which makes the volume periodic.
+
+    Raises:
+        UsageError: a value out of range.
+    """
+
+    planes: Planes
+    harmonize: int
+    band: tuple[float, float] | None
+    thick_slices: float
+    tilt: bool
+    roll: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.harmonize < 1:
+            raise UsageError(f"{self.harmonize} harmonizing passes: ask for at least one")
+        if self.planes not in ("turn", "average", "lagged"):
+            raise UsageError(f"planes {self.planes!r}: use turn, average or lagged")
 
     def passes(self, sigma: float) -> int:
         """How many times the step at noise-to-signal ratio ``sigma`` is taken."""
@@ -138,19 +157,35 @@ PLANS = {
 """Plans by name. ``lagged`` is the default; ``paper`` is Algorithm 1 of Micro3Diff as printed."""
 
 
+IMAGES = ImagePlan(steps=50, spacing="uniform", sampler="ddim", eta=0.0, clip=True)
+"""The default plan of images. Of 64 images of spheres64 it gave fraction .293 where the data have .302; with η = 1, or
+ancestral sampling, .25, and still .27 at 250 steps. 100 steps are no better, 20 nearly as good (.285)."""
+
+Plan = TypeVar("Plan", bound=ImagePlan)
+
+
 def named_plan(name: str, **changes: object) -> SamplingPlan:
-    """The plan called ``name`` with some of its fields changed; a change to None is none.
+    """The plan called ``name``, changed as :func:`changed` does.
 
     Raises:
         UsageError: no such plan, or a value out of range.
     """
     if name not in PLANS:
         raise UsageError(f"plan {name!r} is unknown: use {', '.join(PLANS)}")
+    return changed(PLANS[name], **changes)
+
+
+def changed(plan: Plan, **changes: object) -> Plan:
+    """The plan with some of its fields changed; a change to None is none.
+
+    Raises:
+        UsageError: a value out of range, or one that would do nothing.
+    """
     made = {field: value for field, value in changes.items() if value is not None}
-    plan: SamplingPlan = dataclasses.replace(PLANS[name], **made)  # type: ignore[arg-type]
-    if "eta" in made and plan.sampler == "ddpm":
+    new = dataclasses.replace(plan, **made)  # type: ignore[arg-type]
+    if "eta" in made and new.sampler == "ddpm":
         raise UsageError("eta belongs to the sampler ddim: ask for --sampler ddim, or leave eta out")
-    return plan
+    return new
 
 
 def described(fields: Mapping[str, object]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdiff_client.denoisers import Denoiser, Images
+from mdiff_client.sampling.condition import Condition, predict
 from mdiff_client.sampling.plan import SamplingPlan
 from mdiff_client.sampling.thick_slices import PLAIN, Thickness, residual_noise, smooth
 from mdiff_client.sampling.tilt import tilt
@@ -32,6 +33,7 @@ class MultiPlane:
 
     Attributes:
         denoiser: the network.
+        condition: what the volume is asked to be.
         plan: decides which planes are asked and how they are combined.
         training: the schedule the network was trained with.
         mean: mean of the data in [-1, 1], which gain and tilt keep; None where the plan uses neither.
@@ -39,6 +41,7 @@ class MultiPlane:
     """
 
     denoiser: Denoiser
+    condition: Condition
     plan: SamplingPlan
     training: NoiseSchedule
     mean: float | None
@@ -80,9 +83,8 @@ class MultiPlane:
         noisy = np.roll(smooth(x, axis + 1, width) * scale, shift, axis=(1, 2, 3))
         slices: Images = np.ascontiguousarray(np.moveaxis(noisy, axis + 1, 0), dtype=np.float32)
         steps = np.full(len(slices), t, dtype=np.int64)
-        contract = self.denoiser.contract
-        label = contract.planes.get(PLANES[axis], contract.null_class)
-        eps, v = self.denoiser.predict(slices, steps, None if label is None else np.full_like(steps, label))
+        label = self.denoiser.contract.planes.get(PLANES[axis])
+        eps, v = predict(self.denoiser, self.condition, slices, steps, label)
         self.on_evaluation()
         x0 = self._gathered(self.training.predicted_x0(slices, eps, t), axis, shift)
         return Prediction(
@@ -95,4 +97,4 @@ class MultiPlane:
     def _constrained(self, x0: Volume) -> Volume:
         if self.plan.clip:
             x0 = np.clip(x0, -1, 1)
-        return tilt(x0, (1 + self.mean) / 2) if self.plan.tilt and self.mean is not None else x0
+        return tilt(x0, ((1 - self.mean) / 2, (1 + self.mean) / 2)) if self.plan.tilt and self.mean is not None else x0

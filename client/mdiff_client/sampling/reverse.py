@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from mdiff_client.sampling.plan import ImagePlan
 from mdiff_core import NoiseSchedule
 
 Array = npt.NDArray[np.floating]
@@ -18,6 +19,15 @@ def implied_noise(schedule: NoiseSchedule, x: Array, x0: Array, i: int) -> Array
     alpha_bar = schedule.alpha_bar[i].item()
     eps: Array = (x - alpha_bar**0.5 * x0) / (1 - alpha_bar) ** 0.5
     return eps
+
+
+def reverse_step(
+    plan: ImagePlan, schedule: NoiseSchedule, x: Array, x0: Array, i: int, z: Array, v: Array | None = None
+) -> Array:
+    """The step that the plan asks for."""
+    if plan.sampler == "ddpm":
+        return ddpm_step(schedule, x, x0, i, z, v)
+    return ddim_step(schedule, x, x0, i, z, plan.eta)
 
 
 def ddpm_step(schedule: NoiseSchedule, x: Array, x0: Array, i: int, z: Array, v: Array | None = None) -> Array:
