@@ -54,7 +54,7 @@ def test_the_card_tells_provenance_network_parity_and_training_data(plain: Check
         "(matrix and ball), 16×16 pixels. For a noisy image `x` and a step `t` the network gives the noise `eps`;",
         "Data and attribution: drawn by hand",
         "Licence: CC0-1.0",
-        "git revision: abc123",
+        "Git revision of mdiff: abc123",
         "mdiff-train fit balls.npy balls.safetensors",
         "12,345 parameters, 1,200 training steps",
         "linear, 1000 steps, β from 0.0001 to 0.02",
