@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from mdiff_client.sampling import Condition
 from mdiff_client.sampling.plan import described
 from mdiff_client.store import VolumeStore
 from mdiff_core import DataError, Descriptors, ModelContract, UsageError, error_rate, reference_descriptors
+from mdiff_core.contract import AXES
 from mdiff_images import group_phases, parse_phases, read_array
 
 _RESAMPLES = 2000
 CROPS = 25  # of the real-vs-real floor: as many as the volumes that the paper averages
+ALL_AXES = "".join(AXES)
 Interval = tuple[float, float]
 Labels = npt.NDArray[np.uint8]
+References = Mapping[str, Descriptors]
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,8 @@ class Evaluation:
     """What ``mdiff-client evaluate`` reports.
 
     ``phases`` compares the volumes with the reference, ``floor`` crops of the real material with the same reference,
-    both by phase name; ``floor`` is empty where no real material was given.
+    both by phase name; ``floor`` is empty where no real material was given. ``along`` compares them along one axis
+    (``z``, ``y``, ``x``) at a time, where the material is anisotropic.
     """
 
     model: str
@@ -82,10 +87,13 @@ class Evaluation:
     evaluations: int
     phases: dict[str, Comparison]
     floor: dict[str, Comparison]
+    along: dict[str, dict[str, Comparison]]
 
 
 def evaluate(store: VolumeStore, reference: Labels | None = None, floor: Labels | None = None) -> Evaluation:
     """Compare a store's complete volumes with the contract's reference curves.
+
+    Volumes that were told their phase fractions are held to those; curves and surface are still the reference's.
 
     Args:
         store: labels, or grey levels of a material of phases.
@@ -98,28 +106,24 @@ def evaluate(store: VolumeStore, reference: Labels | None = None, floor: Labels 
     """
     contract = store.contract
     names = _phase_names(contract)
-    references = (
-        dict(contract.references) if reference is None else reference_descriptors(reference, names, contract.image_size)
-    )
-    samples: dict[str, list[Descriptors]] = {name: [] for name in references}
     indices = store.complete()
     if not indices:
         raise DataError(f"{store.path}: there is no complete volume to evaluate")
-    for index in indices:
-        labels = store.labels(index)
-        for name, of_phase in samples.items():
-            of_phase.append(_measure(labels == contract.phase_label(name), references[name]))
-    crops: dict[str, list[Descriptors]] = {name: [] for name in references}
-    for crop in random_crops(floor, contract.image_size[0], CROPS) if floor is not None else ():
-        for name, of_phase in crops.items():
-            of_phase.append(_measure(crop == contract.phase_label(name), references[name]))
+    if reference is None:
+        references, along = _told(contract.references, store.condition, names), contract.references_along
+    else:
+        references, along = _references(reference, contract)
+    volumes = (store.labels(index) for index in indices)
+    compared = _compared(volumes, {ALL_AXES: references, **along}, names)
+    crops = random_crops(floor, contract.image_size[0], CROPS) if floor is not None else None
     return Evaluation(
         model=contract.name,
         plan=described(store.plan),
         volumes=len(indices),
         evaluations=store.record(indices[0])["evaluations"],
-        phases={name: compare(of_phase, references[name]) for name, of_phase in samples.items()},
-        floor={name: compare(of_phase, references[name]) for name, of_phase in crops.items() if of_phase},
+        phases=compared.pop(ALL_AXES),
+        floor=_compared(crops, {ALL_AXES: references}, names)[ALL_AXES] if crops else {},
+        along=compared,
     )
 
 
@@ -151,8 +155,42 @@ def _phase_names(contract: ModelContract) -> list[str]:
     return [phase.name for phase in contract.phases]
 
 
-def _measure(indicator: npt.NDArray[np.bool_], reference: Descriptors) -> Descriptors:
-    return Descriptors.of(indicator, len(reference.s2) - 1)
+def _references(real: Labels, contract: ModelContract) -> tuple[References, dict[str, References]]:
+    """Of real material: over all its axes and, where the model knows its planes apart, along each axis of a volume."""
+    names = _phase_names(contract)
+    along = {
+        name: reference_descriptors(real, names, contract.image_size, [axis])
+        for axis, name in enumerate(AXES)
+        if contract.references_along and real.ndim == 3
+    }
+    return reference_descriptors(real, names, contract.image_size), {**along}
+
+
+def _told(references: References, condition: Condition, names: Sequence[str]) -> References:
+    """References of the training data at the phase fractions that were asked for."""
+    if not condition.fractions:
+        return references
+    fractions = dict(zip(names, (1 - sum(condition.fractions), *condition.fractions), strict=True))
+    return {name: replace(of, fraction=fractions[name]) for name, of in references.items()}
+
+
+def _compared(
+    volumes: Iterable[Labels], references: Mapping[str, References], names: Sequence[str]
+) -> dict[str, dict[str, Comparison]]:
+    """Volumes beside references along each axis or over all of them, by phase; one volume in memory at a time."""
+    samples: dict[str, dict[str, list[Descriptors]]] = {
+        axis: {name: [] for name in of_axis} for axis, of_axis in references.items()
+    }
+    for labels in volumes:
+        for axis, of_axis in samples.items():
+            along = range(3) if axis == ALL_AXES else [AXES.index(axis)]
+            for name, of_phase in of_axis.items():
+                max_lag = len(references[axis][name].s2) - 1
+                of_phase.append(Descriptors.of(labels == names.index(name), max_lag, along))
+    return {
+        axis: {name: compare(of_phase, references[axis][name]) for name, of_phase in of_axis.items()}
+        for axis, of_axis in samples.items()
+    }
 
 
 def random_crops(labels: Labels, edge: int, count: int, seed: int = 0) -> Iterator[Labels]:

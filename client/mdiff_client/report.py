@@ -69,13 +69,18 @@ def evaluation_json(evaluation: Evaluation, condition: Condition) -> str:
 
 
 def evaluation_text(evaluation: Evaluation, condition: str = "") -> str:
-    """A Markdown table with a row for each phase, and one for each phase of the real-vs-real floor.
+    """A Markdown table with a row for each phase, for each along each axis, and for each of the real-vs-real floor.
 
     ``condition``: what was asked for, if anything was, as :meth:`Condition.described` tells it.
     """
     floor = {f"{name}, real crops": comparison for name, comparison in evaluation.floor.items()}
     title = f"{_counted(evaluation.volumes, 'volume')} of {evaluation.model}, {evaluation.evaluations} evaluations each"
-    return _text(title, evaluation.plan, condition, {**evaluation.phases, **floor})
+    along = {
+        f"{name}, along {axis}": comparison
+        for axis, of_axis in evaluation.along.items()
+        for name, comparison in of_axis.items()
+    }
+    return _text(title, evaluation.plan, condition, {**evaluation.phases, **along, **floor})
 
 
 def images_json(

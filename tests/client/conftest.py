@@ -13,6 +13,13 @@ from mdiff_training.checkpoint import Checkpoint
 from mdiff_training.unet import UNet, UNetConfig
 
 
+def references(fraction, s2):
+    """Descriptors of ``matrix`` and ``sphere``, of which the latter has this fraction and S2."""
+    sphere = Descriptors(fraction=fraction, specific_surface=0.1, s2=s2, lineal_path=s2)
+    matrix = tuple(1 - 2 * fraction + value for value in s2)
+    return {"matrix": Descriptors(1 - fraction, 0.1, matrix, matrix), "sphere": sphere}
+
+
 class GaussianDenoiser:
     """The exact 2D denoiser of an isotropic Gaussian field with covariance exp(-r²/width²), periodic on n × n.
 
@@ -24,7 +31,6 @@ class GaussianDenoiser:
         self.covariance = np.exp(-(np.arange(n // 2 + 1) ** 2) / width**2)
         self.spectrum = np.fft.fft2(np.exp(-(r[:, None] ** 2 + r**2) / width**2)).real.clip(0)
         s2 = tuple((0.25 + self.covariance / 4).tolist())
-        curves = Descriptors(fraction=0.5, specific_surface=0.1, s2=s2, lineal_path=s2)
         self.contract = ModelContract(
             name="gaussian",
             image_size=(n, n),
@@ -33,7 +39,7 @@ class GaussianDenoiser:
             schedule=ScheduleSpec("linear", timesteps),
             prediction="epsilon",
             provenance=Provenance("closed form", "none", "none", "none"),
-            references={"sphere": curves},
+            references=references(0.5, s2),
         )
         self.alpha_bar = self.contract.schedule.build().alpha_bar
         self.batches, self.asked = [], []
@@ -79,6 +85,11 @@ class PixelDenoiser:
         eps = np.sqrt(1 - a) * (x - np.sqrt(a) * mean) / (a * self.VARIANCE + 1 - a)
         v = np.broadcast_to(self.V[label][:, None, None, None], x.shape).astype(np.float32)
         return eps.astype(np.float32), v if self.contract.prediction == "epsilon+variance" else None
+
+
+@pytest.fixture
+def two_phase_references():
+    return references
 
 
 @pytest.fixture

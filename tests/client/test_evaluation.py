@@ -8,7 +8,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from mdiff_client.evaluation import compare, evaluate, random_crops, read_labels
-from mdiff_client.sampling import PLANS
+from mdiff_client.sampling import PLANS, UNCONDITIONAL, Condition
 from mdiff_client.store import VolumeStore
 from mdiff_core import DataError, Descriptors, ModelContract, Phase, UsageError, error_rate, reference_descriptors
 from mdiff_training.spheres import spheres
@@ -20,11 +20,15 @@ def rod():
 
 
 @pytest.fixture
-def store(tmp_path, make_gaussian, rod):
-    """Three cubes of the rod itself, under a contract whose reference is the rod."""
+def rod_contract(make_gaussian, rod):
     references = reference_descriptors(rod, ("matrix", "sphere"), (32, 32))
-    contract = dataclasses.replace(make_gaussian(n=32).contract, references=references)
-    return store_of(tmp_path / "out.zarr", contract, rod)
+    return dataclasses.replace(make_gaussian(n=32).contract, references=references)
+
+
+@pytest.fixture
+def store(tmp_path, rod_contract, rod):
+    """Three cubes of the rod itself, under a contract whose reference is the rod."""
+    return store_of(tmp_path / "out.zarr", rod_contract, rod)
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +50,11 @@ def rock_contract(make_gaussian, rock):
     )
 
 
-def store_of(path: Path, contract: ModelContract, volume: np.ndarray) -> VolumeStore:
-    store = VolumeStore.create(path, contract, PLANS["calibrated"], seed=0, count=4, grey=False)
+def store_of(
+    path: Path, contract: ModelContract, volume: np.ndarray, condition: Condition = UNCONDITIONAL
+) -> VolumeStore:
+    plan = PLANS["calibrated"]
+    store = VolumeStore.create(path, contract, plan, seed=0, count=4, grey=False, condition=condition)
     for index, crop in enumerate(random_crops(volume, 32, 3)):
         store.write(index, crop, evaluations=60)
     return store
@@ -102,6 +109,27 @@ def test_three_phases_are_compared_each_with_its_own_reference(tmp_path, rock_co
         assert phase.specific_surface == pytest.approx(by_hand.specific_surface)
         assert phase.lineal_path_error_percent == pytest.approx(error_rate(by_hand.lineal_path, reference.lineal_path))
     assert sum(phase.fraction for phase in phases.values()) == pytest.approx(1)
+
+
+def test_an_anisotropic_material_is_compared_along_each_axis_too(tmp_path, rock_contract, rock):
+    along = {name: {"active": Descriptors.of(rock == 1, 16, [axis])} for axis, name in enumerate(("z", "y", "x"))}
+    store = store_of(tmp_path / "out.zarr", dataclasses.replace(rock_contract, references_along=along), rock)
+    evaluation = evaluate(store)
+    assert {axis: list(phases) for axis, phases in evaluation.along.items()} == {axis: ["active"] for axis in "zyx"}
+    for axis, name in enumerate(("z", "y", "x")):
+        by_hand = Descriptors.mean([Descriptors.of(crop == 1, 16, [axis]) for crop in random_crops(rock, 32, 3)])
+        expected = error_rate(by_hand.lineal_path, along[name]["active"].lineal_path)
+        assert evaluation.along[name]["active"].lineal_path_error_percent == pytest.approx(expected)
+    assert evaluation.phases == evaluate(store_of(tmp_path / "mean.zarr", rock_contract, rock)).phases
+    assert set(evaluate(store, reference=rock[:40]).along) == {"z", "y", "x"}
+    assert evaluate(store, reference=rock[7]).along == {}
+
+
+def test_volumes_that_were_told_a_fraction_are_held_to_it(tmp_path, rod_contract, rod):
+    contract = dataclasses.replace(rod_contract, fractions=((0.1, 0.6),))
+    store = store_of(tmp_path / "out.zarr", contract, rod, Condition(fractions=(0.45,)))
+    phases = evaluate(store).phases
+    assert (phases["sphere"].fraction_reference, phases["matrix"].fraction_reference) == pytest.approx((0.45, 0.55))
 
 
 def test_only_phases_with_a_reference_are_compared(tmp_path, rock_contract, rock):

@@ -7,7 +7,7 @@ import pytest
 
 from mdiff_client.sampling import PLANS, Condition, sample
 from mdiff_client.sampling.noise import Noise, Purpose
-from mdiff_core import Descriptors, UsageError
+from mdiff_core import Descriptors, Phase, UsageError
 
 FIELD = {"tilt": False, "clip": False}  # a Gaussian field is neither two-phase nor bounded
 
@@ -100,12 +100,45 @@ def test_rolling_makes_the_volume_periodic(make_gaussian):
         assert np.abs(planes[0] - planes[-1]).mean() / inside == pytest.approx(1, abs=0.2)
 
 
-def test_the_tilt_holds_the_reference_fraction(make_gaussian):
+def test_the_tilt_holds_the_reference_fraction(make_gaussian, two_phase_references):
     denoiser = make_gaussian(n=16)
-    curves = dataclasses.replace(denoiser.contract.references["sphere"], fraction=0.2)
-    denoiser.contract = dataclasses.replace(denoiser.contract, references={"sphere": curves})
+    curves = two_phase_references(0.2, denoiser.contract.references["sphere"].s2)
+    denoiser.contract = dataclasses.replace(denoiser.contract, references=curves)
     volume = sample(denoiser, dataclasses.replace(PLANS["calibrated"], steps=5), seed=0)
     assert (volume > 0).mean() == pytest.approx(0.2, abs=1e-3)
+
+
+@pytest.fixture
+def three_phases(make_gaussian):
+    """Three channels, each a Gaussian field of its own, for phases of fraction .5, .3 and .2."""
+    denoiser = make_gaussian(n=16)
+    covariance = np.array(denoiser.contract.references["sphere"].s2) - 0.25
+    phases, references = (Phase("pore", 0), Phase("active", 128), Phase("binder", 255)), {}
+    for phase, fraction in zip(phases, (0.5, 0.3, 0.2), strict=True):
+        s2 = tuple((fraction**2 + 4 * fraction * (1 - fraction) * covariance).tolist())
+        references[phase.name] = Descriptors(fraction, 0.1, s2, s2)
+    denoiser.contract = dataclasses.replace(denoiser.contract, channels=3, phases=phases, references=references)
+    return denoiser
+
+
+def test_the_tilt_holds_the_fractions_of_three_phases(three_phases):
+    volume = sample(three_phases, dataclasses.replace(PLANS["lagged"], steps=5), seed=0)
+    assert volume.shape == (3, 16, 16, 16)
+    shares = np.bincount(volume.argmax(axis=0).ravel(), minlength=3) / 16**3
+    assert shares == pytest.approx([0.5, 0.3, 0.2], abs=2e-3)
+
+
+def test_the_gain_is_about_the_mean_of_each_phases_channel(three_phases):
+    """What is predicted to be its mean everywhere stays so, whatever the gain."""
+    means = 2 * np.array([0.5, 0.3, 0.2], np.float32)[:, None, None] - 1
+
+    def predict(x, t, label=None, fractions=None):
+        a = three_phases.alpha_bar[t][:, None, None, None].astype(np.float32)
+        return (x - np.sqrt(a) * means) / np.sqrt(1 - a), None
+
+    three_phases.predict = predict
+    volume = sample(three_phases, gaussian_plan("calibrated", steps=8), seed=0)
+    assert np.abs(volume - means[..., None]).max() < 1e-3
 
 
 def test_a_plan_that_needs_the_reference_says_so(gaussian):
@@ -129,13 +162,12 @@ def test_the_tilt_holds_the_fraction_that_is_asked_for(make_gaussian):
     assert {told.tobytes() for _, told in denoiser.asked} == {np.full((16, 1), 0.2, np.float32).tobytes()}
 
 
-def test_slices_are_calibrated_for_the_fraction_that_is_asked_for(make_gaussian):
+def test_slices_are_calibrated_for_the_fraction_that_is_asked_for(make_gaussian, two_phase_references):
     """As if the reference had that fraction, and its autocovariance f(1 - f) were as large as such a material's is."""
     told, own = make_gaussian(n=16), make_gaussian(n=16)
     covariance = np.array(own.contract.references["sphere"].s2) - 0.5**2
     s2 = tuple((0.2**2 + covariance * 0.16 / 0.25).tolist())
-    curves = Descriptors(fraction=0.2, specific_surface=0.1, s2=s2, lineal_path=s2)
-    own.contract = dataclasses.replace(own.contract, references={"sphere": curves})
+    own.contract = dataclasses.replace(own.contract, references=two_phase_references(0.2, s2))
     plan = gaussian_plan("calibrated", steps=6)
     expected = sample(own, plan, seed=0)
     assert np.allclose(sample(told, plan, seed=0, condition=Condition(fractions=(0.2,))), expected, atol=1e-4)

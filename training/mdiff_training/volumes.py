@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mdiff_core import DataError, Descriptors, Phase, reference_descriptors
+from mdiff_core import DataError, Phase, reference_descriptors
 from mdiff_core.contract import AXES, PLANES
 from mdiff_training.grey import grey_range, scaled
 from mdiff_training.micrographs import Micrographs, Stack
@@ -27,11 +27,12 @@ def micrographs_of_phases(
     """Slices along ``axis`` of labelled volumes, or labelled images.
 
     Args:
-        arrays: label volumes [Z, Y, X] or images [H, W], values below ``len(names)``.
+        arrays: label volumes [Z, Y, X] or images [H, W], values below ``len(names)``; several only to tell fractions.
         names: of the phases.
         axis: along which volumes are sliced.
         independent: volumes are stacks of images that have nothing to do with each other.
-        tell_fractions: each array's phase fractions are a condition.
+        tell_fractions: each array's phase fractions are a condition. The references are then those of the array whose
+            fractions are the middle ones, because the scatter of the fractions is none of the material's correlation.
         tile: (height, width) of the training images; references reach to half of it, along every axis that is longer.
 
     Raises:
@@ -44,8 +45,8 @@ def micrographs_of_phases(
         stacks.append(Stack(tuple(images), fractions=told))
         within = [a for a in range(array.ndim) if not independent or array.ndim == 2 or a != axis]
         descriptors.append(reference_descriptors(array, names, tile, within))
-    references = {name: Descriptors.mean([of[name] for of in descriptors]) for name in names}
-    return _checked(Micrographs(tuple(stacks), phases(names), references), tile)
+    middle = sorted(range(len(stacks)), key=lambda i: stacks[i].fractions)[len(stacks) // 2]
+    return _checked(Micrographs(tuple(stacks), phases(names), descriptors[middle]), tile)
 
 
 def micrographs_of_planes(volume: Labels, names: Sequence[str], *, tile: tuple[int, int]) -> Micrographs:

@@ -36,7 +36,7 @@ class MultiPlane:
         condition: what the volume is asked to be.
         plan: decides which planes are asked and how they are combined.
         training: the schedule the network was trained with.
-        mean: mean of the data in [-1, 1], which gain and tilt keep; None where the plan uses neither.
+        fractions: of each phase, which gain and tilt keep; None where the plan uses neither.
         on_evaluation: called after each network evaluation.
     """
 
@@ -44,7 +44,7 @@ class MultiPlane:
     condition: Condition
     plan: SamplingPlan
     training: NoiseSchedule
-    mean: float | None
+    fractions: tuple[float, ...] | None
     on_evaluation: Callable[[], object]
     _memory: dict[int, Prediction] = field(default_factory=dict)
 
@@ -67,8 +67,10 @@ class MultiPlane:
             return Prediction(self._constrained(only.x0), only.v)
         variances = [plane.v for plane in self._memory.values() if plane.v is not None]
         x0 = np.mean([self._memory[axis].x0 for axis in range(3)], axis=0)
-        if self.mean is not None and thickness is not PLAIN:
-            x0 = self.mean + thickness.gain * (x0 - self.mean)
+        if self.fractions is not None and thickness is not PLAIN:
+            # Two phases share one channel, which is their difference.
+            mean = 2 * np.array(self.fractions[-len(x0) :], dtype=x0.dtype)[:, None, None, None] - 1
+            x0 = mean + thickness.gain * (x0 - mean)
         return Prediction(self._constrained(x0), np.mean(variances, axis=0) if variances else None)
 
     def _planes_to_ask(self, turn: int) -> list[int]:
@@ -97,4 +99,4 @@ class MultiPlane:
     def _constrained(self, x0: Volume) -> Volume:
         if self.plan.clip:
             x0 = np.clip(x0, -1, 1)
-        return tilt(x0, ((1 - self.mean) / 2, (1 + self.mean) / 2)) if self.plan.tilt and self.mean is not None else x0
+        return tilt(x0, self.fractions) if self.plan.tilt and self.fractions is not None else x0

@@ -51,15 +51,14 @@ def sample(
     size = contract.cube
     if condition.label is not None and set(contract.planes) == set(PLANES):
         raise UsageError(f"model {contract.name} has a class for each plane: a volume of it takes no other")
-    mean, thicknesses = None, (PLAIN,) * len(schedule)
+    fractions, thicknesses = None, (PLAIN,) * len(schedule)
     if plan.tilt or plan.thick_slices:
-        reference = _reference(contract)
-        fraction = condition.fractions[0] if condition.fractions else reference.fraction
-        mean = 2 * fraction - 1
+        references = _references(contract)
+        fractions = _fractions(references, condition)
     if plan.thick_slices:
         sigmas = tuple(schedule.sigma.tolist())
-        thicknesses = _thicknesses(reference, fraction, sigmas, size[0], plan.thick_slices)
-    planes = MultiPlane(denoiser, condition, plan, training, mean, on_evaluation)
+        thicknesses = _thicknesses(references, fractions, sigmas, size[0], plan.thick_slices)
+    planes = MultiPlane(denoiser, condition, plan, training, fractions, on_evaluation)
     noise = Noise(seed, volume)
     shape = (contract.channels, *size)
 
@@ -80,26 +79,36 @@ def sample(
     return x.astype(np.float32)
 
 
-def _reference(contract: ModelContract) -> Descriptors:
-    if len(contract.phases) != 2 or contract.phases[1].name not in contract.references:
+def _references(contract: ModelContract) -> tuple[Descriptors, ...]:
+    """Of each phase, in the order of their labels."""
+    if not contract.phases or not all(phase.name in contract.references for phase in contract.phases):
         raise UsageError(
-            f"model {contract.name}: this plan needs two phases with reference curves in the contract: use --plan paper"
+            f"model {contract.name}: this plan needs phases with reference curves in the contract: use --plan paper"
         )
-    return contract.references[contract.phases[1].name]
+    return tuple(contract.references[phase.name] for phase in contract.phases)
 
 
-def _variance(fraction: float) -> float:
-    """Of a field that is -1 and 1, the latter in this fraction."""
-    return 4 * fraction * (1 - fraction)
+def _fractions(references: tuple[Descriptors, ...], condition: Condition) -> tuple[float, ...]:
+    if condition.fractions:
+        return (1 - sum(condition.fractions), *condition.fractions)
+    return tuple(of.fraction for of in references)
 
 
 @lru_cache(maxsize=8)  # the same for every volume of a run
 def _thicknesses(
-    reference: Descriptors, fraction: float, sigmas: tuple[float, ...], n: int, share: float
+    references: tuple[Descriptors, ...], fractions: tuple[float, ...], sigmas: tuple[float, ...], n: int, share: float
 ) -> tuple[Thickness, ...]:
-    # S2 is the moment of a field of 0 and 1; the network's field is -1 and 1, twice as far apart. At another fraction
-    # than the reference's it is taken to be correlated alike.
-    s2 = np.array(reference.s2)
-    told = _variance(fraction) / _variance(reference.fraction)
-    model = GaussianModel(4 * told * (s2 - s2[0] ** 2), n)
+    model = GaussianModel(np.mean([_autocovariance(*of) for of in zip(references, fractions, strict=True)], axis=0), n)
     return tuple(model.thickness(sigma, share) for sigma in sigmas)
+
+
+def _autocovariance(reference: Descriptors, fraction: float) -> npt.NDArray[np.float64]:
+    """Of a channel that is 1 in a phase and -1 elsewhere, if the phase has this fraction.
+
+    S2 is the moment of a field of 0 and 1, which are half as far apart. At another fraction than the reference's the
+    phase is taken to be correlated alike.
+    """
+    s2, f = np.array(reference.s2), reference.fraction
+    of_reference = s2 - s2[0] ** 2
+    scaled: npt.NDArray[np.float64] = 4 * of_reference * (fraction * (1 - fraction)) / (f * (1 - f))
+    return scaled
