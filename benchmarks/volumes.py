@@ -3,15 +3,20 @@
     python benchmarks/volumes.py quality --model spheres64
     python benchmarks/volumes.py quality --model nmc64 --floor nmc-1-cal.tif --phases rest=0+2,active=1
     python benchmarks/volumes.py quality --model spheres64 --plan paper --count 1
+    python benchmarks/volumes.py axes nmc64-aniso.zarr
+    python benchmarks/volumes.py fractions --model spheres64-fractions
     python benchmarks/volumes.py transport
 
-``quality`` samples volumes with the embedded engine and evaluates them against the training data. ``transport`` runs
+``quality`` samples volumes with the embedded engine and evaluates them against the training data. ``axes`` asks of an
+anisotropic model's volumes whether the lineal path along each axis is nearest to the real one of that axis.
+``fractions`` asks a model for phase fractions, with the tilt that holds them and without. ``transport`` runs
 ``mdiff-client generate3d`` with the embedded engine and against a local Triton in turn, and reports the ratio of wall
 times within each pair. Stores are kept under ``--keep`` where it is given.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import os
 import platform
@@ -33,8 +38,11 @@ from mdiff_client.evaluation import evaluate, read_labels
 from mdiff_client.generate import generate
 from mdiff_client.progress import progress
 from mdiff_client.report import evaluation_text
-from mdiff_client.sampling import named_plan
+from mdiff_client.sampling import IMAGES, Condition, named_plan, sample, sample_images
+from mdiff_client.store import VolumeStore
+from mdiff_core import error_rate, lineal_path
 from mdiff_core.command import run_app
+from mdiff_core.contract import AXES
 from mdiff_serving.server import TritonServer
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -67,6 +75,45 @@ def quality(
         f"\nMedian {seconds:.1f} s a volume; {evaluations} evaluations of {one:.3f} s are {evaluations * one:.1f} s: "
         f"sampling takes {seconds / (evaluations * one):.2f} of the network's own time."
     )
+
+
+@app.command()
+def axes(volumes: Annotated[Path, typer.Argument(help="Store of an anisotropic model's volumes.")]) -> None:
+    """Error of the lineal path along each axis against the real one along every axis."""
+    store = VolumeStore.open(volumes)
+    contract, labels = store.contract, [store.labels(index) for index in store.complete()]
+    for label, phase in enumerate(contract.phases):
+        print(f"\n| {phase.name}: LP error %, {len(labels)} volumes | real z | real y | real x |\n|---|---|---|---|")
+        for axis, name in enumerate(AXES):
+            curves = [lineal_path(volume == label, axis, contract.cube[0] // 2) for volume in labels]
+            errors = [
+                error_rate(np.mean(curves, axis=0), contract.references_along[other][phase.name].lineal_path)
+                for other in AXES
+            ]
+            print(f"| sampled {name} | {' | '.join(f'{error:.1f}' for error in errors)} |")
+
+
+@app.command()
+def fractions(
+    model: Annotated[str, typer.Option()] = "spheres64-fractions",
+    repository: Annotated[Path | None, typer.Option()] = None,
+    plan: Annotated[str, typer.Option()] = "lagged",
+    count: Annotated[int, typer.Option()] = 4,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Fractions of the second phase asked for, and got: of images, of volumes, and of volumes without the tilt."""
+    plans = {"with the tilt": named_plan(plan), "without": dataclasses.replace(named_plan(plan), tilt=False)}
+    with Place(None, repository, 30.0).denoiser(model, 0.0) as denoiser:
+        print(f"{_conditions()}\n\n{count} volumes and {16 * count} images of {model} for each fraction, plan {plan}\n")
+        print(f"| asked | images | {' | '.join(f'volumes {name}' for name in plans)} |\n|---|---|---|---|")
+        for asked in (0.3, 0.4, 0.5, 0.6):
+            condition = Condition(fractions=(asked,))
+            images = sample_images(denoiser, IMAGES, seed, 0, 16 * count, condition)
+            got = [np.mean(images > 0)]
+            for chosen in plans.values():
+                volumes = [sample(denoiser, chosen, seed, i, condition=condition) for i in range(count)]
+                got.append(np.mean([volume > 0 for volume in volumes]))
+            print(f"| {asked:.1f} | {' | '.join(f'{value:.3f}' for value in got)} |")
 
 
 @app.command()

@@ -58,7 +58,7 @@ def test_exit_codes_are_those_of_the_errors():
     raised = {
         kind.exit_code for kind in vars(errors).values() if isinstance(kind, type) and kind is not errors.MdiffError
     }
-    assert documented == raised | {0, 130}
+    assert documented == raised | {0, 130, 143}
 
 
 def test_the_ci_script_runs_the_readmes_test_command():

@@ -5,7 +5,7 @@
     ├── DataError         an input file or array cannot be used: unreadable, wrong shape or type  exit code 3
     ├── ContractError     a model and its contract disagree, or the contract's version is unknown exit code 4
     ├── UnavailableError  the server cannot answer now; the same call may succeed later           exit code 5
-    └── PermanentError    the server or engine refuses, and will refuse again                     exit code 6
+    └── PermanentError    the server or engine refuses, or training diverged: it will fail again  exit code 6
 
 The command line prints ``str(error)`` on one line and leaves with the class's exit code. Libraries only raise.
 """
@@ -42,6 +42,6 @@ class UnavailableError(MdiffError):
 
 
 class PermanentError(MdiffError):
-    """The denoiser refuses the call; a retry cannot succeed."""
+    """The denoiser refuses the call, or training diverged; a retry cannot succeed."""
 
     exit_code = 6

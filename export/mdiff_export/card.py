@@ -153,7 +153,7 @@ def _network(contract: ModelContract, parameters: int, step: int, losses: tuple[
     betas = f", β from {schedule.beta_first:g} to {schedule.beta_last:g}" if schedule.kind == "linear" else ""
     return (
         "## Network\n\n"
-        f"- U-Net, {parameters:,} parameters, {step:,} training steps\n"
+        f"- U-Net, {parameters:,} parameters, {f'{step:,} training steps' if step else 'imported, not trained here'}\n"
         f"- Training loss: {loss}\n"
         f"- Noise schedule: {schedule.kind}, {schedule.timesteps} steps{betas}\n"
         f"- Parity: onnxruntime and torch differ by at most {parity.difference:.1e} (float32, batches of "

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdiff_core import ModelContract
+from mdiff_core.contract import NOT_TOLD
 
 Batch = dict[str, npt.NDArray[np.float32] | npt.NDArray[np.int64]]
 
@@ -37,7 +38,7 @@ def outputs(contract: ModelContract) -> tuple[WireTensor, ...]:
 
 
 def random_batch(contract: ModelContract, steps: npt.NDArray[np.int64], rng: np.random.Generator) -> Batch:
-    """Inputs for ``len(steps)`` samples: x ~ N(0, 1), t the given ``steps``, any label, any fractions or none (-1)."""
+    """Inputs for ``len(steps)`` samples: x ~ N(0, 1), t the given ``steps``, any label, any fractions or none."""
     n = len(steps)
     batch: Batch = {
         "x": rng.standard_normal((n, contract.channels, *contract.image_size), dtype=np.float32),
@@ -47,5 +48,5 @@ def random_batch(contract: ModelContract, steps: npt.NDArray[np.int64], rng: np.
         batch["label"] = rng.integers(0, contract.labels, (n, 1))
     if contract.fractions:
         told = rng.random((n, len(contract.fractions)), dtype=np.float32)
-        batch["fractions"] = np.where(np.arange(n)[:, None] % 2, told, np.float32(-1))
+        batch["fractions"] = np.where(np.arange(n)[:, None] % 2, told, np.float32(NOT_TOLD))
     return batch
