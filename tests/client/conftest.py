@@ -123,7 +123,7 @@ def told_repository(tmp_path_factory):
         classes=("fine", "coarse"),
         null_class=2,
         fractions=((0.2, 0.6),),
-        references={"sphere": Descriptors(0.4, 0.1, curve, curve)},
+        references=references(0.4, curve),
     )
     network = UNetConfig(
         base_channels=8,
