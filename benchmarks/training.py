@@ -31,13 +31,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from mdiff_core import ModelContract, Provenance
 from mdiff_core.command import run_app
 from mdiff_training.config import TrainingConfig, load_config
+from mdiff_training.data.micrographs import Micrographs
+from mdiff_training.data.volumes import micrographs_of_phases
 from mdiff_training.draws import draw
 from mdiff_training.loop import take_step
 from mdiff_training.loss import Objective
-from mdiff_training.micrographs import Micrographs
 from mdiff_training.ranks import Ranks, joined
 from mdiff_training.state import State
-from mdiff_training.volumes import micrographs_of_phases
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -125,7 +125,8 @@ def _text(title: str, plan: str, condition: str, comparisons: Mapping[str, Compa
 
 def _row(name: str, of: Comparison) -> list[str]:
     def error(value: float, interval: tuple[float, float]) -> str:
-        return f"{value:.1f} [{interval[0]:.1f}, {interval[1]:.1f}]"
+        # One sample tells nothing about the scatter of its kind.
+        return f"{value:.1f}" if of.samples == 1 else f"{value:.1f} [{interval[0]:.1f}, {interval[1]:.1f}]"
 
     return [
         name,

@@ -12,7 +12,7 @@ import zarr
 from PIL import Image
 
 from mdiff_core import CONTRACT_KEY
-from mdiff_training.spheres import spheres
+from mdiff_training.data.spheres import spheres
 
 QUICK = ["--steps", "2"]
 

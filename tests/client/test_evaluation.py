@@ -11,7 +11,7 @@ from mdiff_client.evaluation import compare, evaluate, random_crops, read_labels
 from mdiff_client.sampling import PLANS, UNCONDITIONAL, Condition
 from mdiff_client.store import VolumeStore
 from mdiff_core import DataError, Descriptors, ModelContract, Phase, UsageError, error_rate, reference_descriptors
-from mdiff_training.spheres import spheres
+from mdiff_training.data.spheres import spheres
 
 
 @pytest.fixture(scope="module")

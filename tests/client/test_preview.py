@@ -10,7 +10,7 @@ from mdiff_client.pictures.preview import COLOURS, preview
 from mdiff_client.pictures.raycast import DOWN, FORWARD, LIGHT, RIGHT, Camera, Rays, block, render
 from mdiff_client.pictures.solids import Solid, bodies
 from mdiff_core import DataError, Phase, UsageError
-from mdiff_training.spheres import spheres
+from mdiff_training.data.spheres import spheres
 
 TWO = (Phase("matrix", 0), Phase("spheres", 255))
 BLUE = (0, 60, 200)

@@ -8,9 +8,9 @@ import torch
 
 from mdiff_core import ModelContract, Provenance, ScheduleSpec
 from mdiff_training.config import OptimizerConfig, TrainingConfig
-from mdiff_training.micrographs import Micrographs
+from mdiff_training.data.micrographs import Micrographs
+from mdiff_training.data.volumes import micrographs_of_phases
 from mdiff_training.unet import UNetConfig
-from mdiff_training.volumes import micrographs_of_phases
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ import pytest
 import tifffile
 
 from mdiff_core import DataError, UsageError
-from mdiff_training.catalogue import catalogued_images
-from mdiff_training.sources import Reading, read_micrographs
+from mdiff_training.data.catalogue import catalogued_images
+from mdiff_training.data.sources import Reading, read_micrographs
 
 # The columns of bdecost/uhcsdb, uhcsdb/models.py.
 SCHEMA = """

@@ -13,9 +13,9 @@ from mdiff_core import DataError, UsageError
 from mdiff_images import read_array
 from mdiff_training.checkpoint import Checkpoint
 from mdiff_training.cli import app
-from mdiff_training.folders import class_folders, foldered_images, images_in, micrographs_of_classes
-from mdiff_training.micrographs import Micrographs
-from mdiff_training.sources import Reading, read_micrographs
+from mdiff_training.data.folders import class_folders, foldered_images, images_in, micrographs_of_classes
+from mdiff_training.data.micrographs import Micrographs
+from mdiff_training.data.sources import Reading, read_micrographs
 
 TILE = (16, 16)
 SUPERALLOY = Path(__file__).parents[3] / "shared" / "data" / "superalloy"

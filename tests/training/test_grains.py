@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from mdiff_core import UsageError
 from mdiff_training.cli import app
-from mdiff_training.grains import grains, laguerre, packed_discs
+from mdiff_training.data.grains import grains, laguerre, packed_discs
 
 EDGE, SIZES, COUNT = 64, (6, 9, 12), 40
 

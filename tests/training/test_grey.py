@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mdiff_core import DataError
-from mdiff_training.grey import grey_range, scaled
+from mdiff_training.data.grey import grey_range, scaled
 
 
 def test_a_range_becomes_minus_one_to_one_and_what_lies_outside_is_clipped():

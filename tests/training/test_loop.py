@@ -16,9 +16,9 @@ from torch._dynamo.utils import counters as dynamo_counters
 from mdiff_core import DataError, ModelContract, PermanentError, UsageError
 from mdiff_training.checkpoint import Checkpoint
 from mdiff_training.config import TrainingConfig
+from mdiff_training.data.micrographs import Batch, Micrographs
 from mdiff_training.loop import learning_rate_factor, train
 from mdiff_training.loss import Objective
-from mdiff_training.micrographs import Batch, Micrographs
 from mdiff_training.stopping import Stopped
 from mdiff_training.unet import UNet
 

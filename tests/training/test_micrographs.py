@@ -12,7 +12,7 @@ from scipy.stats import chisquare
 
 from mdiff_core import DataError, Descriptors, Phase
 from mdiff_core.contract import NOT_TOLD
-from mdiff_training.micrographs import Batch, Micrographs, Stack
+from mdiff_training.data.micrographs import Batch, Micrographs, Stack
 
 TWO = (Phase("matrix", 0), Phase("pore", 255))
 THREE = (Phase("pore", 0), Phase("active", 128), Phase("binder", 255))

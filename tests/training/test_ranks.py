@@ -14,8 +14,8 @@ import torch
 from mdiff_core import ModelContract, UsageError
 from mdiff_training.checkpoint import Checkpoint
 from mdiff_training.config import TrainingConfig
+from mdiff_training.data.micrographs import Micrographs
 from mdiff_training.loop import train
-from mdiff_training.micrographs import Micrographs
 from mdiff_training.ranks import joined
 
 # Each process tells what became of each run in a file of its own.
@@ -27,7 +27,7 @@ import torch
 
 from mdiff_core import MdiffError
 from mdiff_training.loop import train
-from mdiff_training.micrographs import Micrographs
+from mdiff_training.data.micrographs import Micrographs
 from mdiff_training.ranks import joined
 from mdiff_training.stopping import Stopped
 

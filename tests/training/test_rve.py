@@ -8,10 +8,10 @@ from scipy.ndimage import distance_transform_edt
 from typer.testing import CliRunner
 
 from mdiff_training.cli import app
-from mdiff_training.grains import grains
-from mdiff_training.rve import PRECISION, relative_errors, rve_warning
-from mdiff_training.spheres import spheres
-from mdiff_training.volumes import micrographs_of_grey_levels, micrographs_of_phases
+from mdiff_training.data.grains import grains
+from mdiff_training.data.rve import PRECISION, relative_errors, rve_warning
+from mdiff_training.data.spheres import spheres
+from mdiff_training.data.volumes import micrographs_of_grey_levels, micrographs_of_phases
 
 NAMES = ("matrix", "inclusion")
 CARBONATE = Path(__file__).parents[3] / "shared" / "data" / "carbonate" / "carbonate_resized.npy"

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from mdiff_core import DataError, ModelContract, NoiseSchedule, error_rate
 from mdiff_training.config import TrainingConfig
-from mdiff_training.micrographs import Micrographs, Stack
+from mdiff_training.data.micrographs import Micrographs, Stack
+from mdiff_training.data.volumes import micrographs_of_phases, phases
 from mdiff_training.samples import IMAGES, ddim, errors, sample, sample_columns, take_samples
 from mdiff_training.unet import UNet
-from mdiff_training.volumes import micrographs_of_phases, phases
 
 SCHEDULE = NoiseSchedule.linear(100, 1e-3, 0.1)
 

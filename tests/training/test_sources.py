@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mdiff_core import DataError, Descriptors, UsageError
-from mdiff_training.micrographs import Micrographs
-from mdiff_training.sources import Reading, read_micrographs
-from mdiff_training.volumes import micrographs_of_grey_levels, micrographs_of_phases, micrographs_of_planes
+from mdiff_training.data.micrographs import Micrographs
+from mdiff_training.data.sources import Reading, read_micrographs
+from mdiff_training.data.volumes import micrographs_of_grey_levels, micrographs_of_phases, micrographs_of_planes
 
 PLAIN = Reading(
     phases="rest=0+2,active=1",

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from mdiff_core import DataError, UsageError
 from mdiff_training.cli import app
-from mdiff_training.spheres import overlapping_spheres, spheres
+from mdiff_training.data.spheres import overlapping_spheres, spheres
 
 MEAN, STD = 15.0, 4.0
 

@@ -8,8 +8,8 @@ import torch
 
 from mdiff_client.sampling import named_plan, sample
 from mdiff_core import DataError, Descriptors, ModelContract, Phase, Provenance, ScheduleSpec
-from mdiff_training.micrographs import Micrographs
-from mdiff_training.volumes import (
+from mdiff_training.data.micrographs import Micrographs
+from mdiff_training.data.volumes import (
     micrographs_of_grey_levels,
     micrographs_of_phases,
     micrographs_of_planes,

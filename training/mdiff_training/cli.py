@@ -39,7 +39,7 @@ def spheres_command(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the placement.")] = 0,
 ) -> None:
     """Make the synthetic volume of Micro3Diff's case I: spheres of diameter N(15, 4) voxels."""
-    from mdiff_training.spheres import overlapping_spheres, spheres
+    from mdiff_training.data.spheres import overlapping_spheres, spheres
 
     place = overlapping_spheres if overlapping else spheres
     _save_new(out, lambda: place((length, width, width), fraction=fraction, seed=seed))
@@ -56,7 +56,7 @@ def grains_command(
 
     They are independent: train on them with --independent.
     """
-    from mdiff_training.grains import grains
+    from mdiff_training.data.grains import grains
 
     _save_new(out, lambda: grains(count, width, seed=seed))
 
@@ -116,9 +116,9 @@ def fit_command(
     """
     from mdiff_core import ModelContract, Provenance
     from mdiff_training.config import load_config
+    from mdiff_training.data.rve import rve_warning
+    from mdiff_training.data.sources import Reading, read_micrographs
     from mdiff_training.loop import train
-    from mdiff_training.rve import rve_warning
-    from mdiff_training.sources import Reading, read_micrographs
     from mdiff_training.stopping import Stopped
 
     config = load_config(preset, set_ or [])

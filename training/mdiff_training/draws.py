@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mdiff_training.config import OptimizerConfig
-from mdiff_training.micrographs import Batch, Micrographs
+from mdiff_training.data.micrographs import Batch, Micrographs
 from mdiff_training.timesteps import TimestepSampler
 
 

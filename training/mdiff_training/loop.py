@@ -17,10 +17,10 @@ from mdiff_core import ModelContract, PermanentError, UsageError
 from mdiff_core.outputs import check_new, check_writable
 from mdiff_training.checkpoint import LOSS_WINDOW, Checkpoint, Keeper
 from mdiff_training.config import OptimizerConfig, TrainingConfig
+from mdiff_training.data.micrographs import Batch, Micrographs
 from mdiff_training.draws import Draw, draw, step_seed
 from mdiff_training.journal import Journal
 from mdiff_training.loss import Objective
-from mdiff_training.micrographs import Batch, Micrographs
 from mdiff_training.ranks import Ranks, accumulating, joined
 from mdiff_training.samples import sample_columns, take_samples
 from mdiff_training.state import State, check_same_data

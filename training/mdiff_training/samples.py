@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mdiff_core import DataError, Descriptors, ModelContract, NoiseSchedule, error_rate
 from mdiff_training.config import OptimizerConfig
-from mdiff_training.micrographs import Batch, Micrographs
+from mdiff_training.data.micrographs import Batch, Micrographs
 from mdiff_training.unet import UNet
 
 IMAGES = 64

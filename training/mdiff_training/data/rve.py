@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from mdiff_training.micrographs import Micrographs
+from mdiff_training.data.micrographs import Micrographs
 
 PRECISION = 0.5
 """Largest relative error of a tile's phase fractions. Spheres of diameter 15 at fraction .3 keep it on 64 pixels."""

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from mdiff_core import DataError
-from mdiff_training.grey import grey_range, scaled
-from mdiff_training.micrographs import Micrographs, Stack
+from mdiff_training.data.grey import grey_range, scaled
+from mdiff_training.data.micrographs import Micrographs, Stack
 
 Image = npt.NDArray[np.generic]
 Floats = npt.NDArray[np.float32]

@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from mdiff_core import DataError, UsageError
 from mdiff_images import group_phases, parse_crop, parse_phases, parse_shape, read_array
-from mdiff_training.catalogue import catalogued_images
-from mdiff_training.folders import class_folders, foldered_images, micrographs_of_classes
-from mdiff_training.micrographs import Micrographs
-from mdiff_training.volumes import (
+from mdiff_training.data.catalogue import catalogued_images
+from mdiff_training.data.folders import class_folders, foldered_images, micrographs_of_classes
+from mdiff_training.data.micrographs import Micrographs
+from mdiff_training.data.volumes import (
     micrographs_of_grey_levels,
     micrographs_of_phases,
     micrographs_of_planes,

@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 from mdiff_core import DataError
-from mdiff_training.folders import images_in
+from mdiff_training.data.folders import images_in
 
 
 def catalogued_images(folder: Path, catalogue: Path, only: Sequence[str] = ()) -> dict[str, list[Path]]:

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from mdiff_core import DataError, Phase, reference_descriptors
 from mdiff_core.contract import AXES, PLANES
-from mdiff_training.grey import grey_range, scaled
-from mdiff_training.micrographs import Micrographs, Stack
+from mdiff_training.data.grey import grey_range, scaled
+from mdiff_training.data.micrographs import Micrographs, Stack
 
 Labels = npt.NDArray[np.uint8]
 

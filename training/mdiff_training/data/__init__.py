@@ -1,0 +1,1 @@
+"""What a denoiser is trained on: micrographs from files, folders and generators."""
