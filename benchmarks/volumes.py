@@ -55,7 +55,7 @@ def quality(
     plan: Annotated[str, typer.Option()] = "lagged",
     count: Annotated[int, typer.Option()] = 25,
     seed: Annotated[int, typer.Option()] = 0,
-    floor: Annotated[Path | None, typer.Option(help="Real volume for the real-vs-real floor.")] = None,
+    floor: Annotated[Path | None, typer.Option(help="Real volume or image for the real-vs-real floor.")] = None,
     phases: Annotated[str | None, typer.Option(help="Its phases and their values, as rest=0+2,active=1.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Folder to keep the store in.")] = None,
 ) -> None:

@@ -98,7 +98,7 @@ def evaluate(store: VolumeStore, reference: Labels | None = None, floor: Labels 
     Args:
         store: labels, or grey levels of a material of phases.
         reference: phase labels of a real volume or image to compare with instead.
-        floor: phase labels of a real volume, from which as large crops are cut as the volumes are.
+        floor: phase labels of a real volume or image, from which crops with the edge of the volumes are cut.
 
     Raises:
         DataError: no complete volume, or data too small.
@@ -183,7 +183,7 @@ def _compared(
     }
     for labels in volumes:
         for axis, of_axis in samples.items():
-            along = range(3) if axis == ALL_AXES else [AXES.index(axis)]
+            along = None if axis == ALL_AXES else [AXES.index(axis)]
             for name, of_phase in of_axis.items():
                 max_lag = len(references[axis][name].s2) - 1
                 of_phase.append(Descriptors.of(labels == names.index(name), max_lag, along))
@@ -194,13 +194,13 @@ def _compared(
 
 
 def random_crops(labels: Labels, edge: int, count: int, seed: int = 0) -> Iterator[Labels]:
-    """``count`` cubes of ``edge`` voxels from random places of a real volume, for the real-vs-real floor.
+    """``count`` cubes, or of an image squares, of ``edge`` voxels from random places, for the real-vs-real floor.
 
     Raises:
-        DataError: not a volume, or smaller than the cubes.
+        DataError: it is smaller than that.
     """
-    if labels.ndim != 3 or min(labels.shape) < edge:
-        raise DataError(f"the real-vs-real floor needs a volume of at least {edge}³ voxels, not {labels.shape}")
+    if min(labels.shape) < edge:
+        raise DataError(f"the real-vs-real floor needs at least {edge} voxels in every direction, not {labels.shape}")
     rng = np.random.default_rng(seed)
     for _ in range(count):
         corner = rng.integers(0, [n - edge + 1 for n in labels.shape])

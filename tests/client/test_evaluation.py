@@ -165,6 +165,12 @@ def test_the_floor_compares_real_crops_with_the_same_reference(store, rod):
     )
 
 
+def test_the_floor_of_an_image_is_of_squares_of_it(tmp_path, rock_contract, rock):
+    floor = evaluate(store_of(tmp_path / "out.zarr", rock_contract, rock), floor=rock[7]).floor
+    by_hand = np.mean([np.mean(crop == 1) for crop in random_crops(rock[7], 32, 25)])
+    assert floor["active"].fraction == pytest.approx(by_hand)
+
+
 def test_the_floor_of_three_phases_is_one_for_each(tmp_path, rock_contract, rock):
     floor = evaluate(store_of(tmp_path / "out.zarr", rock_contract, rock), floor=rock).floor
     crops = list(random_crops(rock, 32, 25))
@@ -194,9 +200,9 @@ def test_crops_come_from_every_place_and_are_the_voxels_there():
         np.testing.assert_array_equal(crop, volume[z : z + 3, :, x : x + 3])
 
 
-def test_a_volume_smaller_than_the_crops_is_refused(rod):
+def test_real_data_smaller_than_the_crops_are_refused(rod):
     for real in (rod, rod[0]):
-        with pytest.raises(DataError, match="needs a volume of at least 64³ voxels"):
+        with pytest.raises(DataError, match="needs at least 64 voxels in every direction"):
             next(random_crops(real, 64, 1))
 
 
