@@ -192,7 +192,8 @@ def evaluate_command(
         typer.Option(help="Real volume or image (TIFF, NPY, RAW) to compare with; none: the training data."),
     ] = None,
     floor: Annotated[
-        Path | None, typer.Option(help="Real volume or image: also report how far real crops of it are from the reference.")
+        Path | None,
+        typer.Option(help="Real volume or image: also report how far real crops of it are from the reference."),
     ] = None,
     phases: Annotated[
         str | None,

@@ -18,7 +18,7 @@ _SUFFIXES = (".tif", ".tiff", ".npy", ".raw", *_PICTURES)
 def read_array(
     path: Path, *, raw_shape: tuple[int, ...] | None = None, raw_dtype: str = "uint8", luminance: bool = False
 ) -> npt.NDArray[np.generic]:
-    """Read an image [H, W] or volume [Z, Y, X] of labels or grey levels.
+    """Read an image [H, W] or volume [Z, Y, X] of labels or grey levels; a volume of one slice is an image.
 
     TIFF, NPY, PNG, JPEG and BMP describe themselves; RAW needs its shape, and its dtype where that is not uint8. A
     micrograph saved with three equal colour channels is read as the grey image it is. True colour is refused, because
@@ -44,6 +44,8 @@ def read_array(
     if array.size == 0:
         raise DataError(f"{path}: holds no values")
     array = _without_colour(array, path, luminance)
+    if array.ndim == 3 and len(array) == 1:
+        array = array[0]
     if array.ndim not in (2, 3):
         raise DataError(f"{path}: {array.ndim} dimensions, expected an image (2) or a volume (3)")
     if array.dtype.kind not in "buif":

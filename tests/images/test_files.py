@@ -48,6 +48,12 @@ def test_a_numpy_mask_is_read(tmp_path: Path):
     assert read_array(tmp_path / "mask.npy").dtype == np.bool_
 
 
+def test_a_volume_of_one_slice_is_an_image(tmp_path: Path):
+    image = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    np.save(tmp_path / "slice.npy", image[None])
+    np.testing.assert_array_equal(read_array(tmp_path / "slice.npy"), image)
+
+
 @pytest.mark.parametrize("channels", [3, 4])
 def test_equal_colour_channels_are_one_grey_image(tmp_path: Path, channels: int):
     grey = np.arange(80, dtype=np.uint8).reshape(8, 10)
