@@ -71,10 +71,12 @@ def test_requests_at_once_share_batches_and_each_gets_its_own_answer(
 
     before = executions()
     answers: queue.Queue = queue.Queue()
+    tiny_triton.process.send_signal(signal.SIGSTOP)  # until all are sent, or a quick server takes one after the other
     for i, one in enumerate(feeds):
         client.async_infer(
             "tiny", infer_input(one), lambda result, error, i=i: answers.put((i, result, error)), client_timeout=TIMEOUT
         )
+    tiny_triton.process.send_signal(signal.SIGCONT)
     for _ in feeds:
         i, result, error = answers.get(timeout=TIMEOUT)
         assert error is None
