@@ -38,11 +38,12 @@ from mdiff_client.evaluation import evaluate, read_labels
 from mdiff_client.generate import generate
 from mdiff_client.progress import progress
 from mdiff_client.report import evaluation_text
-from mdiff_client.sampling import IMAGES, Condition, named_plan, sample, sample_images
+from mdiff_client.sampling import IMAGES, UNCONDITIONAL, Condition, named_plan, sample, sample_images
+from mdiff_client.sampling.condition import predict
 from mdiff_client.store import VolumeStore
 from mdiff_core import error_rate, lineal_path
 from mdiff_core.command import run_app
-from mdiff_core.contract import AXES
+from mdiff_core.contract import AXES, PLANES
 from mdiff_serving.server import TritonServer
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -153,11 +154,12 @@ def _seconds_of_one_evaluation(denoiser: Denoiser, repeats: int = 7) -> float:
     height, width = denoiser.contract.image_size
     x = np.random.default_rng(0).standard_normal((height, denoiser.contract.channels, height, width), dtype=np.float32)
     t = np.full(height, denoiser.contract.schedule.timesteps // 2)
-    denoiser.predict(x, t)
+    label = denoiser.contract.planes.get(PLANES[0])
+    predict(denoiser, UNCONDITIONAL, x, t, label)
     times = []
     for _ in range(repeats):
         began = time.perf_counter()
-        denoiser.predict(x, t)
+        predict(denoiser, UNCONDITIONAL, x, t, label)
         times.append(time.perf_counter() - began)
     return statistics.median(times)
 

@@ -101,13 +101,13 @@ def generate2d(
     place = Place(url, repository, timeout)
     if dry_run:
         contract = place.contract(model)
-        condition = Condition.asked(contract, class_, fraction or [], guidance)
+        condition = Condition.asked(contract, class_, fraction or [], guidance, volume=False)
         cost = image_costs(contract, chosen, count, condition, grey=grey)
         typer.echo(dumps(cost) if json else costs_text(cost))
         return
     with place.denoiser(model, patience) as denoiser:
         contract = denoiser.contract
-        condition = Condition.asked(contract, class_, fraction or [], guidance)
+        condition = Condition.asked(contract, class_, fraction or [], guidance, volume=False)
         with progress(image_evaluations(contract, chosen, count), "evaluation") as advance:
             statistics = generate_images(
                 denoiser,
@@ -161,13 +161,13 @@ def generate3d(
     place = Place(url, repository, timeout)
     if dry_run:
         contract = place.contract(model)
-        condition = Condition.asked(contract, class_, fraction or [], guidance)
+        condition = Condition.asked(contract, class_, fraction or [], guidance, volume=True)
         cost = costs(contract, chosen, count, condition, grey=grey)
         typer.echo(dumps(cost) if json else costs_text(cost))
         return
     with place.denoiser(model, patience) as denoiser:
         contract = denoiser.contract
-        condition = Condition.asked(contract, class_, fraction or [], guidance)
+        condition = Condition.asked(contract, class_, fraction or [], guidance, volume=True)
         evaluations = count * chosen.evaluations(contract.schedule.build())
         with progress(evaluations, "evaluation") as advance:
             store = generate(
@@ -180,8 +180,11 @@ def generate3d(
                 condition=condition,
                 on_evaluation=advance,
             )
-    if store.contract.phases:
+    if contract.phases:
         _report(store, evaluate(store), json)
+    else:
+        cost = costs(contract, chosen, count, condition, grey=grey)
+        typer.echo(dumps(cost) if json else costs_text(cost))
 
 
 @app.command("evaluate")
@@ -248,10 +251,11 @@ def preview_command(
 def _report(store: VolumeStore, evaluation: Evaluation, json: bool) -> None:
     from mdiff_client.report import evaluation_json, evaluation_text
 
-    asked = store.condition
-    typer.echo(
-        evaluation_json(evaluation, asked) if json else evaluation_text(evaluation, asked.described(store.contract))
-    )
+    asked_for = store.condition.described(store.contract)
+    if json:
+        typer.echo(evaluation_json(evaluation, store.condition, asked_for))
+    else:
+        typer.echo(evaluation_text(evaluation, asked_for))
 
 
 def main() -> None:

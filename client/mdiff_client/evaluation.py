@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from mdiff_client.sampling import Condition
 from mdiff_client.sampling.plan import described
 from mdiff_client.store import VolumeStore
 from mdiff_core import DataError, Descriptors, ModelContract, UsageError, error_rate, reference_descriptors
@@ -93,7 +92,7 @@ class Evaluation:
 def evaluate(store: VolumeStore, reference: Labels | None = None, floor: Labels | None = None) -> Evaluation:
     """Compare a store's complete volumes with the contract's reference curves.
 
-    Volumes that were told their phase fractions are held to those; curves and surface are still the reference's.
+    Volumes that were told their phase fractions are compared with a material of those.
 
     Args:
         store: labels, or grey levels of a material of phases.
@@ -110,7 +109,7 @@ def evaluate(store: VolumeStore, reference: Labels | None = None, floor: Labels 
     if not indices:
         raise DataError(f"{store.path}: there is no complete volume to evaluate")
     if reference is None:
-        references, along = _told(contract.references, store.condition, names), contract.references_along
+        references, along = contract.references_at(store.condition.fractions), contract.references_along
     else:
         references, along = _references(reference, contract)
     volumes = (store.labels(index) for index in indices)
@@ -155,7 +154,7 @@ def _phase_names(contract: ModelContract) -> list[str]:
     return [phase.name for phase in contract.phases]
 
 
-def _references(real: Labels, contract: ModelContract) -> tuple[References, dict[str, References]]:
+def _references(real: Labels, contract: ModelContract) -> tuple[References, Mapping[str, References]]:
     """Of real material: over all its axes and, where the model knows its planes apart, along each axis of a volume."""
     names = _phase_names(contract)
     along = {
@@ -163,15 +162,7 @@ def _references(real: Labels, contract: ModelContract) -> tuple[References, dict
         for axis, name in enumerate(AXES)
         if contract.references_along and real.ndim == 3
     }
-    return reference_descriptors(real, names, contract.image_size), {**along}
-
-
-def _told(references: References, condition: Condition, names: Sequence[str]) -> References:
-    """References of the training data at the phase fractions that were asked for."""
-    if not condition.fractions:
-        return references
-    fractions = dict(zip(names, (1 - sum(condition.fractions), *condition.fractions), strict=True))
-    return {name: replace(of, fraction=fractions[name]) for name, of in references.items()}
+    return reference_descriptors(real, names, contract.image_size), along
 
 
 def _compared(

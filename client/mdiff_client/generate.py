@@ -88,7 +88,7 @@ def generate_images(
     check_images(out, count)
     contract = denoiser.contract
     convert = _converter(contract, grey)
-    statistics = ImageStatistics(contract, condition.label)
+    statistics = ImageStatistics(contract, condition)
 
     def batches() -> Iterator[Batch]:
         for first in range(0, count, IMAGES_AT_ONCE):

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdiff_client.evaluation import Comparison, compare
+from mdiff_client.sampling import UNCONDITIONAL, Condition
 from mdiff_core import Descriptors, ModelContract
 from mdiff_core.contract import AXES, PLANES
 
@@ -17,12 +18,12 @@ class ImageStatistics:
 
     Args:
         contract: of the model.
-        label: of the class the images were asked to be; images of a plane are held against the axes within it.
+        condition: what the images were asked to be; images of a plane are held against the axes within it.
     """
 
-    def __init__(self, contract: ModelContract, label: int | None = None) -> None:
+    def __init__(self, contract: ModelContract, condition: Condition = UNCONDITIONAL) -> None:
         self._contract = contract
-        self._references = _references(contract, label)
+        self._references = _references(contract, condition)
         self._samples: dict[str, list[Descriptors]] = {name: [] for name in self._references}
 
     def add(self, labels: npt.NDArray[np.uint8]) -> None:
@@ -36,11 +37,12 @@ class ImageStatistics:
         return {name: compare(samples, self._references[name]) for name, samples in self._samples.items()}
 
 
-def _references(contract: ModelContract, label: int | None) -> Mapping[str, Descriptors]:
+def _references(contract: ModelContract, condition: Condition) -> Mapping[str, Descriptors]:
     """The mean over the axes that lie in a plane of this label; over all axes where none has it."""
+    label = condition.label
     normals = [axis for axis, plane in enumerate(PLANES) if label is not None and contract.planes.get(plane) == label]
     within = [AXES[axis] for normal in normals for axis in range(3) if axis != normal]
     if not within or not contract.references_along:
-        return {name: of for name, of in contract.references.items() if contract.phases}
+        return contract.references_at(condition.fractions) if contract.phases else {}
     along = [contract.references_along[axis] for axis in within]
     return {name: Descriptors.mean([of[name] for of in along]) for name in along[0]}

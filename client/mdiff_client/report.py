@@ -63,15 +63,19 @@ def costs_text(costs: Mapping[str, int | str]) -> str:
     return "\n".join(f"{name.replace('_', ' '):26}{value}" for name, value in costs.items())
 
 
-def evaluation_json(evaluation: Evaluation, condition: Condition) -> str:
-    """The evaluation as one JSON object, the format that ``mdiff-export --metrics`` takes."""
-    return json.dumps({**dataclasses.asdict(evaluation), "condition": dataclasses.asdict(condition)})
+def evaluation_json(evaluation: Evaluation, condition: Condition, asked_for: str) -> str:
+    """The evaluation as one JSON object, the format that ``mdiff-export --metrics`` takes.
+
+    ``asked_for``: the condition as :meth:`Condition.described` tells it.
+    """
+    asked = {"condition": dataclasses.asdict(condition), "asked_for": asked_for or "nothing in particular"}
+    return json.dumps({**dataclasses.asdict(evaluation), **asked})
 
 
-def evaluation_text(evaluation: Evaluation, condition: str = "") -> str:
+def evaluation_text(evaluation: Evaluation, asked_for: str = "") -> str:
     """A Markdown table with a row for each phase, for each along each axis, and for each of the real-vs-real floor.
 
-    ``condition``: what was asked for, if anything was, as :meth:`Condition.described` tells it.
+    ``asked_for``: the condition as :meth:`Condition.described` tells it.
     """
     floor = {f"{name}, real crops": comparison for name, comparison in evaluation.floor.items()}
     title = f"{_counted(evaluation.volumes, 'volume')} of {evaluation.model}, {evaluation.evaluations} evaluations each"
@@ -80,7 +84,7 @@ def evaluation_text(evaluation: Evaluation, condition: str = "") -> str:
         for axis, of_axis in evaluation.along.items()
         for name, comparison in of_axis.items()
     }
-    return _text(title, evaluation.plan, condition, {**evaluation.phases, **along, **floor})
+    return _text(title, evaluation.plan, asked_for, {**evaluation.phases, **along, **floor})
 
 
 def images_json(

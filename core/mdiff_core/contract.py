@@ -6,11 +6,12 @@ Training writes it into the checkpoint, export checks the network against it and
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -95,6 +96,8 @@ class ModelContract:
         io_dtype: type of ``x`` and ``eps`` on the wire.
         references: descriptors of the training data for each phase, by name.
         references_along: the same along one axis (``z``, ``y``, ``x``) only, where the material is anisotropic.
+        references_told: the same for each material whose fractions the network was told; ``references`` are then those
+            of the one in the middle.
         provenance: data, licence, command, git revision, sha256.
 
     Raises:
@@ -114,6 +117,7 @@ class ModelContract:
     planes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     fractions: tuple[tuple[float, float], ...] = ()
     references_along: Mapping[str, Mapping[str, Descriptors]] = dataclasses.field(default_factory=dict)
+    references_told: tuple[Mapping[str, Descriptors], ...] = ()
     voxel_size: float = 1.0
     voxel_unit: str = "voxel"
     io_dtype: Literal["float32", "float16"] = "float32"
@@ -153,11 +157,29 @@ class ModelContract:
             _require(0 <= low <= high <= 1, f"range of fractions {low}-{high} does not lie within 0-1")
         _require(0 < self.voxel_size < math.inf, f"voxel size {self.voxel_size} is not a positive length")
         _require(self.io_dtype in ("float32", "float16"), f"io_dtype {self.io_dtype!r} is neither float32 nor float16")
-        for references in (self.references, *self.references_along.values()):
+        for references in (self.references, *self.references_along.values(), *self.references_told):
             unknown = set(references) - set(names or ["grey"])
             _require(not unknown, f"reference descriptors for unknown phases {sorted(unknown)}")
         astray = set(self.references_along) - set(AXES)
         _require(not astray, f"reference descriptors along unknown axes {sorted(astray)}: use {', '.join(AXES)}")
+
+    def references_at(self, fractions: Sequence[float]) -> Mapping[str, Descriptors]:
+        """References of a material of the given fractions, of each phase but the first; of none, those of the model.
+
+        Their curves are, of two phases, interpolated between the materials that the network was told of; of more, those
+        of the material nearest to it.
+        """
+        if not fractions:
+            return self.references
+        names = [phase.name for phase in self.phases]
+        told = sorted(self.references_told or (self.references,), key=lambda of: of[names[1]].fraction)
+        apart = [math.dist(fractions, [of[name].fraction for name in names[1:]]) for of in told]
+        nearest = told[apart.index(min(apart))]
+        if len(names) == 2:
+            above = bisect.bisect([of[names[1]].fraction for of in told], fractions[0])
+            nearest = _between(*told[max(above - 1, 0) : above + 1], fraction=fractions[0], phase=names[1])
+        asked = dict(zip(names, (1 - sum(fractions), *fractions), strict=True))
+        return {name: dataclasses.replace(of, fraction=asked[name]) for name, of in nearest.items()}
 
     @property
     def labels(self) -> int:
@@ -232,10 +254,22 @@ class ModelContract:
             provenance=Provenance(**fields.pop("provenance")),
             references=_references(fields.pop("references")),
             references_along={axis: _references(of) for axis, of in fields.pop("references_along", {}).items()},
+            references_told=tuple(_references(of) for of in fields.pop("references_told", ())),
             classes=tuple(fields.pop("classes")),
             fractions=tuple((float(low), float(high)) for low, high in fields.pop("fractions", ())),
             **fields,
         )
+
+
+def _between(
+    below: Mapping[str, Descriptors], above: Mapping[str, Descriptors] | None = None, *, fraction: float, phase: str
+) -> Mapping[str, Descriptors]:
+    """Descriptors interpolated to a fraction of ``phase``."""
+    if above is None:
+        return below
+    low, high = below[phase].fraction, above[phase].fraction
+    weight = (fraction - low) / (high - low)
+    return {name: Descriptors.interpolated(of, above[name], weight) for name, of in below.items()}
 
 
 def _references(fields: dict[str, Any]) -> dict[str, Descriptors]:

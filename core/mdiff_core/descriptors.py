@@ -114,6 +114,20 @@ class Descriptors:
         )
 
     @classmethod
+    def interpolated(cls, one: Descriptors, other: Descriptors, weight: float) -> Descriptors:
+        """Between ``one`` at weight 0 and ``other`` at weight 1."""
+
+        def mix(a: float, b: float) -> float:
+            return (1 - weight) * a + weight * b
+
+        return cls(
+            mix(one.fraction, other.fraction),
+            mix(one.specific_surface, other.specific_surface),
+            tuple(map(mix, one.s2, other.s2)),
+            tuple(map(mix, one.lineal_path, other.lineal_path)),
+        )
+
+    @classmethod
     def mean(cls, samples: Sequence[Descriptors]) -> Descriptors:
         """Average of several samples' descriptors, as the paper averages its 25 volumes (section 4)."""
 

@@ -34,9 +34,11 @@ class Metrics:
     """What an evaluation of the model's volumes measured (``mdiff-client evaluate --json``)."""
 
     plan: str
+    asked_for: str
     volumes: int
     evaluations: int
     phases: Mapping[str, PhaseMetrics]
+    along: Mapping[str, Mapping[str, PhaseMetrics]]
 
 
 def read_metrics(path: Path, contract: ModelContract) -> Metrics:
@@ -53,18 +55,18 @@ def read_metrics(path: Path, contract: ModelContract) -> Metrics:
         model = _text(document, "model")
         metrics = Metrics(
             plan=_text(document, "plan"),
+            asked_for=_text(document, "asked_for"),
             volumes=_count(document, "volumes"),
             evaluations=_count(document, "evaluations"),
-            phases={
-                name: PhaseMetrics(**{field.name: _number(entry, field.name) for field in fields(PhaseMetrics)})
-                for name, entry in _mapping(document, "phases").items()
-            },
+            phases=_phase_metrics(_mapping(document, "phases")),
+            along={axis: _phase_metrics(entry) for axis, entry in _mapping(document, "along", empty=True).items()},
         )
     except ValueError as error:
         raise DataError(f"{path}: not the metrics of mdiff-client evaluate --json ({error})") from error
     if model != contract.name:
         raise DataError(f"{path}: metrics of model {model!r}, not of {contract.name!r}")
-    unknown = set(metrics.phases) - {phase.name for phase in contract.phases}
+    measured = set(metrics.phases).union(*metrics.along.values())
+    unknown = measured - {phase.name for phase in contract.phases}
     if unknown:
         raise DataError(f"{path}: metrics of {', '.join(sorted(unknown))}, no phase of model {contract.name}")
     return metrics
@@ -189,6 +191,7 @@ def _surface(of: Descriptors | None) -> str:
 
 def _metrics(metrics: Metrics) -> str:
     columns = ["phase", "fraction", "reference", "specific surface", "reference", "S2 error, %", "lineal-path error, %"]
+    along = {f"{name} along {axis}": m for axis, of_axis in metrics.along.items() for name, m in of_axis.items()}
     rows = [
         [
             name,
@@ -199,12 +202,12 @@ def _metrics(metrics: Metrics) -> str:
             f"{m.s2_error_percent:.1f}",
             f"{m.lineal_path_error_percent:.1f}",
         ]
-        for name, m in metrics.phases.items()
+        for name, m in {**metrics.phases, **along}.items()
     ]
     return (
         f"## Generated volumes\n\n{metrics.volumes} volumes of {metrics.evaluations} evaluations each, plan "
-        f"`{metrics.plan}`, against their reference; errors are areas between the mean curves "
-        f"(Micro3Diff eq. 24).\n\n{_table(columns, rows)}"
+        f"`{metrics.plan}`, asked for {metrics.asked_for}, against their reference; errors are areas between the mean "
+        f"curves (Micro3Diff eq. 24).\n\n{_table(columns, rows)}"
     )
 
 
@@ -227,11 +230,20 @@ def _field(document: object, key: str) -> object:
     return document[key]
 
 
-def _mapping(document: object, key: str) -> dict[str, object]:
+def _mapping(document: object, key: str, *, empty: bool = False) -> dict[str, object]:
     value = _field(document, key)
-    if not isinstance(value, dict) or not value:
+    if not isinstance(value, dict) or not (value or empty):
         raise ValueError(f"{key} is not an object with entries")
     return value
+
+
+def _phase_metrics(entries: object) -> dict[str, PhaseMetrics]:
+    if not isinstance(entries, dict):
+        raise ValueError("phases are not an object with entries")
+    return {
+        name: PhaseMetrics(**{field.name: _number(entry, field.name) for field in fields(PhaseMetrics)})
+        for name, entry in entries.items()
+    }
 
 
 def _text(document: object, key: str) -> str:

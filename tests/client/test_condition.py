@@ -30,13 +30,13 @@ STEPS = np.array([0, 3, 50, 120, 199])
 
 
 def test_a_class_is_asked_for_by_its_name(contract):
-    assert Condition.asked(contract, "light").label == 1
-    assert Condition.asked(contract) == UNCONDITIONAL
+    assert Condition.asked(contract, "light", volume=False).label == 1
+    assert Condition.asked(contract, volume=False) == UNCONDITIONAL
 
 
 @pytest.mark.parametrize("asked", ["0.4", "sphere=0.4", "matrix=0.6"])
 def test_a_fraction_is_that_of_the_second_phase_or_of_the_one_named(contract, asked):
-    assert Condition.asked(contract, fractions=[asked]).fractions == pytest.approx((0.4,))
+    assert Condition.asked(contract, fractions=[asked], volume=False).fractions == pytest.approx((0.4,))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_fraction_is_that_of_the_second_phase_or_of_the_one_named(contract, as
     ],
 )
 def test_of_many_phases_all_fractions_but_one_are_asked_for(three_phases, asked):
-    assert Condition.asked(three_phases, fractions=asked).fractions == pytest.approx((0.5, 0.1))
+    assert Condition.asked(three_phases, fractions=asked, volume=False).fractions == pytest.approx((0.5, 0.1))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_of_many_phases_all_fractions_but_one_are_asked_for(three_phases, asked)
 )
 def test_what_the_model_cannot_give_is_refused(contract, change, asked, complaint):
     with pytest.raises(UsageError, match=complaint):
-        Condition.asked(dataclasses.replace(contract, **change), **asked)
+        Condition.asked(dataclasses.replace(contract, **change), **asked, volume=False)
 
 
 @pytest.mark.parametrize(
@@ -88,21 +88,27 @@ def test_what_the_model_cannot_give_is_refused(contract, change, asked, complain
 )
 def test_fractions_of_many_phases_must_fit_together(three_phases, asked, complaint):
     with pytest.raises(UsageError, match=complaint):
-        Condition.asked(three_phases, fractions=asked)
+        Condition.asked(three_phases, fractions=asked, volume=False)
 
 
 def test_planes_have_their_classes_so_none_need_be_asked_for(contract):
     planes = dataclasses.replace(contract, null_class=None, planes={"xy": 0, "xz": 1, "yz": 1}, fractions=())
-    assert Condition.asked(planes) == UNCONDITIONAL
+    assert Condition.asked(planes, volume=True) == UNCONDITIONAL
+    with pytest.raises(UsageError, match="a class for each plane: a volume of it takes no other"):
+        Condition.asked(planes, "light", volume=True)
+    assert Condition.asked(planes, "light", volume=False).label == 1
+    with pytest.raises(UsageError, match="needs a class: ask for dark, light"):
+        Condition.asked(planes, volume=False)
 
 
 def test_fractions_alone_can_be_guided(contract):
     unlabelled = dataclasses.replace(contract, classes=(), null_class=None)
-    assert Condition.asked(unlabelled, fractions=["0.4"], guidance=2.0).guided
+    assert Condition.asked(unlabelled, fractions=["0.4"], guidance=2.0, volume=False).guided
 
 
 def test_a_condition_tells_itself_in_one_line(contract):
-    assert Condition.asked(contract, "light", ["0.4"], 2.0).described(contract) == "class light, sphere 0.4, guidance 2"
+    asked = Condition.asked(contract, "light", ["0.4"], 2.0, volume=False)
+    assert asked.described(contract) == "class light, sphere 0.4, guidance 2"
     assert UNCONDITIONAL.described(contract) == ""
 
 

@@ -126,10 +126,17 @@ def test_an_anisotropic_material_is_compared_along_each_axis_too(tmp_path, rock_
 
 
 def test_volumes_that_were_told_a_fraction_are_held_to_it(tmp_path, rod_contract, rod):
-    contract = dataclasses.replace(rod_contract, fractions=((0.1, 0.6),))
-    store = store_of(tmp_path / "out.zarr", contract, rod, Condition(fractions=(0.45,)))
-    phases = evaluate(store).phases
-    assert (phases["sphere"].fraction_reference, phases["matrix"].fraction_reference) == pytest.approx((0.45, 0.55))
+    """The store's volumes are the rod's; told its own fraction they fit, told that of a denser material they do not."""
+    dense = reference_descriptors(spheres((64, 40, 40), fraction=0.36, seed=2), ("matrix", "sphere"), (32, 32))
+    own = rod_contract.references
+    contract = dataclasses.replace(rod_contract, fractions=((0.1, 0.6),), references_told=(own, dense))
+    for told, of in ((own, 2), (dense, 20)):
+        fraction = told["sphere"].fraction
+        store = store_of(tmp_path / f"{of}.zarr", contract, rod, Condition(fractions=(fraction,)))
+        phases = evaluate(store).phases
+        assert phases["sphere"].fraction_reference == pytest.approx(fraction)
+        assert phases["matrix"].fraction_reference == pytest.approx(1 - fraction)
+        assert (phases["sphere"].s2_error_percent > 10) == (told is dense)
 
 
 def test_only_phases_with_a_reference_are_compared(tmp_path, rock_contract, rock):

@@ -181,8 +181,6 @@ def test_each_plane_is_asked_for_its_own_class(make_gaussian):
     )
     sample(denoiser, gaussian_plan("calibrated", steps=2, harmonize=1), seed=0)
     assert [label.tolist() for label, _ in denoiser.asked] == 2 * [[0] * 8, [1] * 8, [1] * 8]
-    with pytest.raises(UsageError, match="a class for each plane"):
-        sample(denoiser, PLANS["calibrated"], seed=0, condition=Condition(label=0))
 
 
 def test_a_guided_volume_asks_each_slice_with_its_condition_and_without(make_gaussian):

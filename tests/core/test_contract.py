@@ -41,12 +41,16 @@ CONDITIONAL: dict[str, Any] = PLAIN | {
         "z": {"active": Descriptors(0.5, 0.1, (0.5, 0.3), (0.5, 0.1))},
         "x": {"active": Descriptors(0.5, 0.0, (0.5, 0.5), (0.5, 0.5)), "pore": Descriptors(0.3, 0.2, (0.3,), (0.3,))},
     },
+    "references_told": (
+        {"active": Descriptors(0.3, 0.1, (0.3, 0.2), (0.3, 0.1))},
+        {"active": Descriptors(0.5, 0.1, (0.5, 0.4), (0.5, 0.3))},
+    ),
     "voxel_size": 0.4,
     "voxel_unit": "micrometer",
     "io_dtype": "float16",
 }
 
-NEW = ("fractions", "references_along")
+NEW = ("fractions", "references_along", "references_told")
 
 
 @pytest.mark.parametrize("fields", [PLAIN, CONDITIONAL], ids=["plain", "conditional"])
@@ -63,7 +67,45 @@ def test_a_contract_from_before_fractions_and_axes_still_reads():
     assert old["version"] == CONTRACT_VERSION
     expected = ModelContract(**{k: v for k, v in CONDITIONAL.items() if k not in NEW})
     assert ModelContract.from_json(json.dumps(old)) == expected
-    assert (expected.fractions, expected.references_along) == ((), {})
+    assert (expected.fractions, expected.references_along, expected.references_told) == ((), {}, ())
+
+
+def two_phases(fraction: float, value: float) -> dict[str, Descriptors]:
+    return {
+        name: Descriptors(of, value, (of, value), (of, value / 2))
+        for name, of in (("matrix", 1 - fraction), ("sphere", fraction))
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "value"), [(0.2, 0.1), (0.35, 0.25), (0.4, 0.3), (0.5, 0.35), (0.1, 0.1), (0.7, 0.4)]
+)
+def test_references_of_two_phases_are_interpolated_between_those_told(asked: float, value: float):
+    """From .1 at fraction .2 through .3 at .4 to .4 at .6, and the outermost beyond."""
+    told = (two_phases(0.2, 0.1), two_phases(0.4, 0.3), two_phases(0.6, 0.4))
+    contract = ModelContract(**PLAIN, fractions=((0.1, 0.7),), references=told[1], references_told=told)
+    for name, of in contract.references_at([asked]).items():
+        assert of.fraction == pytest.approx(asked if name == "sphere" else 1 - asked)
+        assert (of.specific_surface, of.s2[1], of.lineal_path[1]) == pytest.approx((value, value, value / 2))
+    assert contract.references_at([]) == told[1]
+
+
+def test_references_of_more_phases_are_those_of_the_nearest_material():
+    def material(pore: float, active: float, binder: float) -> dict[str, Descriptors]:
+        of = {"pore": pore, "active": active, "binder": binder}
+        return {name: Descriptors(fraction, 0.1, (fraction, active), (fraction, 0.0)) for name, fraction in of.items()}
+
+    told = (material(0.6, 0.3, 0.1), material(0.4, 0.4, 0.2))
+    contract = ModelContract(**CONDITIONAL | {"references": told[0], "references_told": told})
+    asked = contract.references_at([0.42, 0.15])
+    assert {name: of.s2[1] for name, of in asked.items()} == dict.fromkeys(("pore", "active", "binder"), 0.4)
+    assert [of.fraction for of in asked.values()] == pytest.approx([0.43, 0.42, 0.15])
+
+
+def test_without_references_of_its_own_a_fraction_has_those_of_the_model():
+    contract = ModelContract(**PLAIN, fractions=((0.1, 0.7),), references=two_phases(0.4, 0.3))
+    asked = contract.references_at([0.2])["sphere"]
+    assert (asked.fraction, asked.s2[1]) == pytest.approx((0.2, 0.3))
 
 
 def test_grey_level_images_have_no_phases_and_may_have_a_reference():
@@ -242,6 +284,7 @@ def test_a_missing_field_is_refused(field: str):
         {"fractions": [0.1, 0.2]},
         {"fractions": [[0.1], [0.2]]},
         {"fractions": [["low", "high"], [0, 1]]},
+        {"references_told": ["active"]},
         {"references_along": ["z"]},
         {"references_along": {"z": ["active"]}},
         {"references_along": {"z": {"active": {"s2": [1, 0]}}}},

@@ -32,6 +32,8 @@ METRICS: dict[str, Any] = {
         }
     },
     "floor": {},
+    "along": {},
+    "asked_for": "nothing in particular",
 }
 
 
@@ -142,15 +144,18 @@ def test_metrics_of_several_phases_are_a_row_each(conditional: Checkpoint, tmp_p
         name: METRICS["phases"]["ball"] | {"fraction": fraction, "s2_error_percent": error}
         for name, fraction, error in (("active", 0.47, 1.04), ("binder", 0.1234, 12.3), ("pore", 0.4, 0.0))
     }
-    metrics = METRICS | {"model": "layers16", "phases": entries}
+    along = {"z": {"active": entries["active"] | {"s2_error_percent": 7.7}}}
+    metrics = METRICS | {"model": "layers16", "phases": entries, "along": along, "asked_for": "active 0.47"}
     card = card_of(conditional, metrics=read_metrics(written(metrics, tmp_path), conditional.contract))
-    table = card[card.index("## Generated volumes") :].strip().splitlines()[-3:]
+    table = card[card.index("## Generated volumes") :].strip().splitlines()[-4:]
     assert [row.split(" | ")[:2] for row in table] == [
         ["| active", "0.470"],
         ["| binder", "0.123"],
         ["| pore", "0.400"],
+        ["| active along z", "0.470"],
     ]
-    assert [row.split(" | ")[5] for row in table] == ["1.0", "12.3", "0.0"]
+    assert [row.split(" | ")[5] for row in table] == ["1.0", "12.3", "0.0", "7.7"]
+    assert "asked for active 0.47, against" in card
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:

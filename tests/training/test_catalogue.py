@@ -73,7 +73,7 @@ def test_the_primary_microconstituent_is_the_class(folder: Path, catalogue: Path
 
 
 def test_it_becomes_labels_in_the_order_of_the_names(folder: Path, catalogue: Path):
-    reading = Reading(None, None, 0, False, False, None, False, None, "uint8", catalogue=catalogue)
+    reading = Reading(catalogue=catalogue)
     found = read_micrographs([folder], reading, (16, 16), seed=0)
     assert found.classes == ("pearlite", "spheroidite", "spheroidite+widmanstatten")
     assert [(stack.label, len(stack.images)) for stack in found.stacks] == [(0, 1), (1, 2), (2, 1)]
@@ -139,9 +139,7 @@ def test_folders_with_and_without_class_folders_go_together(folder: Path, catalo
     """The thirteen classes of Düreth et al.: some from folders, some from the catalogue."""
     (tmp_path / "nffa" / "sponge").mkdir(parents=True)
     save(tmp_path / "nffa" / "sponge" / "1.tif")
-    reading = Reading(
-        None, None, 0, False, False, None, False, None, "uint8", classes="sponge,pearlite", catalogue=catalogue
-    )
+    reading = Reading(classes="sponge,pearlite", catalogue=catalogue)
     assert read_micrographs([tmp_path / "nffa", folder], reading, (16, 16), seed=0).classes == ("pearlite", "sponge")
     with pytest.raises(UsageError, match="--catalogue is for a folder of images that are not sorted"):
         read_micrographs([tmp_path / "nffa"], reading, (16, 16), seed=0)

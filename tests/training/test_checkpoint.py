@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -25,19 +26,14 @@ def checkpoint(tiny: TrainingConfig, contract: ModelContract) -> Checkpoint:
         for part in ("model", "ema", "first", "second")
         for name, value in weights.items()
     }
-    return Checkpoint(contract, tiny.model, 1234, (0.5, 0.25), tensors)
+    return Checkpoint(contract, tiny.model, 1234, (0.5, 0.25), tensors, data="c0ffee")
 
 
 def test_round_trip(checkpoint: Checkpoint, tmp_path: Path):
     path = tmp_path / "model.safetensors"
     checkpoint.save(path)
     read = Checkpoint.load(path)
-    assert (read.contract, read.network, read.step, read.losses) == (
-        checkpoint.contract,
-        checkpoint.network,
-        1234,
-        (0.5, 0.25),
-    )
+    assert dataclasses.replace(read, tensors={}) == dataclasses.replace(checkpoint, tensors={})
     assert read.tensors.keys() == checkpoint.tensors.keys()
     assert all(torch.equal(read.tensors[name], value) for name, value in checkpoint.tensors.items())
     assert list(tmp_path.iterdir()) == [path]
@@ -112,6 +108,14 @@ def test_another_safetensors_file_is_a_data_error(checkpoint: Checkpoint, tmp_pa
         Checkpoint.load(tmp_path / "bad.safetensors")
 
 
+def test_a_checkpoint_of_before_they_knew_their_data_is_read(checkpoint: Checkpoint, tmp_path: Path):
+    checkpoint.save(tmp_path / "now.safetensors")
+    with safe_open(tmp_path / "now.safetensors", framework="pt") as file:
+        metadata = {key: value for key, value in file.metadata().items() if key != "data"}
+    save_file(checkpoint.tensors, tmp_path / "older.safetensors", metadata)
+    assert Checkpoint.load(tmp_path / "older.safetensors").data == ""
+
+
 def test_a_safetensors_file_without_metadata_is_a_data_error(checkpoint: Checkpoint, tmp_path: Path):
     save_file(checkpoint.tensors, tmp_path / "bare.safetensors")
     with pytest.raises(DataError, match="not a checkpoint of mdiff"):
@@ -143,6 +147,33 @@ def test_the_older_checkpoint_is_the_last_whose_loss_had_not_risen(checkpoint: C
     assert keeper.kept() == f"{path} keeps step 6 and {tmp_path / 'model.previous.safetensors'} an older one"
     Keeper(path, Checkpoint.load(path)).save(dataclasses.replace(checkpoint, step=7, losses=losses))
     assert Checkpoint.load(keeper.previous).step == 6
+
+
+def test_who_reads_a_checkpoint_while_it_is_replaced_reads_the_old_one(checkpoint: Checkpoint, tmp_path: Path):
+    keeper = Keeper(tmp_path / "model.safetensors")
+    for step in (1, 2):
+        keeper.save(dataclasses.replace(checkpoint, step=step))
+    files = [tmp_path / "model.safetensors", keeper.previous]
+    before = [file.read_bytes() for file in files]
+    with files[0].open("rb") as newest, files[1].open("rb") as older:
+        keeper.save(dataclasses.replace(checkpoint, step=3))
+        assert [newest.read(), older.read()] == before
+    assert [Checkpoint.load(file).step for file in files] == [3, 2]
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+
+
+def test_checkpoints_may_be_read_by_whom_the_umask_lets(checkpoint: Checkpoint, tmp_path: Path):
+    keeper = Keeper(tmp_path / "model.safetensors")
+    before = os.umask(0o027)
+    try:
+        for step in (1, 2):
+            keeper.save(dataclasses.replace(checkpoint, step=step))
+    finally:
+        os.umask(before)
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()} == {
+        "model.safetensors": "0o640",
+        "model.previous.safetensors": "0o640",
+    }
 
 
 @pytest.mark.parametrize(("last", "left"), [(0.4, False), (4.0, True)])

@@ -153,7 +153,7 @@ def test_grey_levels_have_no_phases(mdiff_train, tmp_path: Path):
         (["--phases", "rest=0,active=1"], 3, "rock.npy: value 2 belongs to no phase"),
         (["--phases", "rest"], 2, "phases 'rest': 'rest' is not NAME=VALUE"),
         (["--planes"], 2, "are about phases: name them"),
-        ([*PHASES, "--planes", "--crops", "4"], 2, "--planes takes whole volumes"),
+        ([*PHASES, "--planes", "--crops", "4"], 2, "--planes takes no --axis"),
         (["--crop", "0:9"], 2, "crop '0:9' names 1 axes, the array has 3"),
         (["--preset", "huge"], 2, "preset 'huge' is neither a file nor one of"),
         (["--set", "training.steps=many"], 2, "training.steps = 'many' is not int"),
@@ -176,10 +176,18 @@ def test_mistakes_are_one_line_and_an_exit_code(
     assert not (tmp_path / "model.safetensors").exists()
 
 
-def test_several_files_without_their_fractions_are_refused(mdiff_train, rock: Path, tmp_path: Path, capsys):
-    assert mdiff_train("fit", rock, rock, tmp_path / "model.safetensors", *ABOUT, *TINY, *PHASES) == 2
-    assert capsys.readouterr().err == "error: 2 files: only --tell-fractions takes more than one\n"
-    assert not (tmp_path / "model.safetensors").exists()
+def test_a_checkpoint_is_a_safetensors_file(mdiff_train, rock: Path, tmp_path: Path, capsys):
+    """Its log and pictures are named after it."""
+    assert mdiff_train("fit", rock, tmp_path / "model.csv", *ABOUT, *TINY, *PHASES) == 2
+    assert "model.csv: a checkpoint is a .safetensors file" in capsys.readouterr().err
+
+
+def test_fractions_are_told_only_to_a_network_that_learns_to_do_without(
+    mdiff_train, rock: Path, tmp_path: Path, capsys
+):
+    told = ["--tell-fractions", "--set", "training.condition_dropout=0"]
+    assert mdiff_train("fit", rock, tmp_path / "model.safetensors", *ABOUT, *TINY, *PHASES, *told) == 2
+    assert "condition_dropout above 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

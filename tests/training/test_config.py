@@ -1,5 +1,6 @@
 """Presets, and overriding them key by key."""
 
+import math
 import tomllib
 from importlib.resources import files
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 
 from mdiff_core import ScheduleSpec, UsageError
 from mdiff_training.config import TrainingConfig, load_config, presets
+from mdiff_training.draws import step_seed
 from mdiff_training.unet import UNet, UNetConfig
 
 PRESET = """
@@ -209,7 +211,22 @@ def test_overrides_replace_single_keys(preset: Path):
         ("training.image_size=[32, 64]", "is not square"),
         ("training.condition_dropout=1.0", "condition_dropout 1.0 is not a probability below 1"),
         ("training.condition_dropout=-0.1", "condition_dropout -0.1 is not a probability"),
-        ("training.vlb_weight=-0.001", "vlb_weight -0.001 is negative"),
+        ("training.condition_dropout=nan", "condition_dropout nan is not a probability below 1"),
+        ("training.vlb_weight=-0.001", "vlb_weight -0.001 is not a number from 0 on"),
+        ("training.vlb_weight=inf", "vlb_weight inf is not a number from 0 on"),
+        ("training.learning_rate=0", "learning_rate 0 is not a positive number"),
+        ("training.learning_rate=-1e-4", "learning_rate -0.0001 is not a positive number"),
+        ("training.learning_rate=inf", "learning_rate inf is not a positive number"),
+        ("training.warmup_steps=-1", "warmup_steps -1 is not a number from 0 on"),
+        ("training.weight_decay=-0.1", "weight_decay -0.1 is not a number from 0 on"),
+        ("training.weight_decay=nan", "weight_decay nan is not a number from 0 on"),
+        ("training.ema=1.0", "ema 1.0 is not a share below 1"),
+        ("training.ema=-0.1", "ema -0.1 is not a share below 1"),
+        ("training.clip_norm=0", "clip_norm 0 is not a positive number"),
+        ("training.clip_norm=-1.0", "clip_norm -1.0 is not a positive number"),
+        ("training.clip_norm=nan", "clip_norm nan is not a positive number"),
+        ("training.seed=-1", "seed -1 is not a number from 0 to 2³² − 1"),
+        ("training.seed=4294967296", "seed 4294967296 is not a number from 0 to 2³² − 1"),
         ("training.importance_sampling=1", "training.importance_sampling = 1 is not bool"),
         ("model.timestep_scale=0", "timestep_scale 0 is not a positive number"),
         ("model.scale_shift=no", "model.scale_shift = 'no' is not bool"),
@@ -218,6 +235,13 @@ def test_overrides_replace_single_keys(preset: Path):
 def test_overrides_that_make_no_sense_are_usage_errors(preset: Path, override: str, message: str):
     with pytest.raises(UsageError, match=message):
         load_config(str(preset), [override])
+
+
+def test_ends_of_the_ranges_can_be_trained_with(preset: Path):
+    ends = ["warmup_steps=0", "weight_decay=0", "vlb_weight=0", "ema=0", "clip_norm=inf", "seed=4294967295"]
+    plan = load_config(str(preset), [f"training.{end}" for end in ends]).training
+    assert (plan.warmup_steps, plan.ema, plan.clip_norm, plan.seed) == (0, 0, math.inf, 2**32 - 1)
+    torch.Generator().manual_seed(step_seed(plan, 10**9))
 
 
 @pytest.mark.parametrize("key", ["channels", "labels", "fractions"])

@@ -40,9 +40,7 @@ def save(path: Path, image: np.ndarray) -> Path:
 
 
 def read_folder(*folders: Path, tile: tuple[int, int] = TILE, **options: object) -> Micrographs:
-    plain = dict.fromkeys(["phases", "crop", "crops", "raw_shape"])
-    plain |= dict.fromkeys(["planes", "independent", "tell_fractions"], False)
-    return read_micrographs(folders, Reading(**plain | {"axis": 0, "raw_dtype": "uint8"} | options), tile, seed=0)
+    return read_micrographs(folders, Reading(**options), tile, seed=0)
 
 
 @pytest.fixture
@@ -283,7 +281,7 @@ def test_images_without_contrast_are_refused(tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"phases": "dark=0,bright=255"}, "a folder holds grey-level images by class: leave --phases out"),
+        ({"phases": "dark=0,bright=255"}, "a folder holds grey-level images by class: leave --phases and --axis out"),
         ({"subregions": "30"}, "subregions '30' is not of the form NUMBER:SIDE, as 30:480"),
         ({"subregions": "0:480"}, "subregions '0:480'"),
         ({"catalogue": Path("uhcs.sqlite")}, "--catalogue is for a folder of images that are not sorted"),

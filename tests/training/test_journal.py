@@ -90,9 +90,7 @@ def test_tensorboard_that_is_not_installed_is_asked_for_in_one_line(tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # tensorboard's own
 def test_tensorboard_shows_the_same_figures(tmp_path: Path):
-    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     board = tmp_path / "board"
@@ -110,6 +108,12 @@ def test_tensorboard_shows_the_same_figures(tmp_path: Path):
         (400, 0.0025),
     ]
     assert [(e.step, e.value) for e in events.Scalars("s2_error_pore")] == [(400, 3.0)]
+
+
+def test_a_folder_for_tensorboard_that_is_a_file_is_a_data_error(tmp_path: Path):
+    (tmp_path / "board").touch()
+    with pytest.raises(DataError, match=r"board: cannot be written \(File exists\)"):
+        Journal(None, tmp_path / "board")
 
 
 def test_the_command_logs_and_samples_beside_the_checkpoint_unless_told_otherwise(

@@ -9,6 +9,7 @@ from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch._dynamo.utils import counters as dynamo_counters
@@ -16,7 +17,9 @@ from torch._dynamo.utils import counters as dynamo_counters
 from mdiff_core import DataError, ModelContract, PermanentError, UsageError
 from mdiff_training.checkpoint import Checkpoint
 from mdiff_training.config import TrainingConfig
+from mdiff_training.data.digest import digest
 from mdiff_training.data.micrographs import Batch, Micrographs
+from mdiff_training.data.volumes import micrographs_of_phases
 from mdiff_training.loop import learning_rate_factor, train
 from mdiff_training.loss import Objective
 from mdiff_training.stopping import Stopped
@@ -288,6 +291,16 @@ def test_a_run_that_diverges_at_once_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_that_diverges_under_importance_sampling_says_so_too(
+    tiny: TrainingConfig, cross: Micrographs, contract: ModelContract, tmp_path: Path
+):
+    """Of two steps t, each has its ten losses before the run is looked at; losses that are lost are no likelihoods."""
+    contract = dataclasses.replace(contract, schedule=dataclasses.replace(contract.schedule, timesteps=2))
+    config = with_(tiny, {"learned_variance": True}, steps=20, importance_sampling=True, learning_rate=1e30)
+    with pytest.raises(PermanentError, match="training diverged at step"):
+        train(config, cross, contract, tmp_path / "model.safetensors")
+
+
 def test_a_seed_is_a_run(tiny: TrainingConfig, cross: Micrographs, contract: ModelContract, tmp_path: Path):
     first, again, other = (
         train(with_(tiny, steps=3, seed=seed), cross, contract, tmp_path / f"{i}.safetensors")
@@ -382,11 +395,59 @@ def test_a_checkpoint_of_another_network_is_not_resumed(
         train(with_(tiny, {"base_channels": 16}), cross, contract, path, resume=True)
 
 
+def test_other_images_of_the_same_material_are_not_resumed_with(
+    tiny: TrainingConfig, cross: Micrographs, contract: ModelContract, tmp_path: Path
+):
+    """Slices along another axis: references, and all else that the contract tells, are the same."""
+    volume = (np.random.default_rng(0).random((8, 8, 8)) < 0.5).astype(np.uint8)
+    along_z, along_x = (micrographs_of_phases([volume], ("matrix", "cross"), axis=a, tile=(8, 8)) for a in (0, 2))
+    assert along_z.references == along_x.references
+    path, config = tmp_path / "model.safetensors", with_(tiny, steps=2)
+    train(with_(tiny, steps=1), along_z, contract, path)
+    with pytest.raises(UsageError, match="was trained on other images: resume with the same files, read the same way"):
+        train(config, along_x, contract, path, resume=True)
+    assert Checkpoint.load(path).step == 1
+    again = micrographs_of_phases([volume.copy()], ("matrix", "cross"), tile=(8, 8))
+    assert train(config, again, contract, path, resume=True).data == digest(along_z)
+
+
+def test_a_checkpoint_that_does_not_know_its_data_is_resumed(
+    tiny: TrainingConfig, cross: Micrographs, contract: ModelContract, tmp_path: Path
+):
+    path = tmp_path / "older.safetensors"
+    dataclasses.replace(train(with_(tiny, steps=1), cross, contract, path), data="").save(path)
+    assert train(with_(tiny, steps=2), cross, contract, path, resume=True).data == digest(cross)
+
+
 def test_a_missing_folder_is_noticed_before_training(
     tiny: TrainingConfig, cross: Micrographs, contract: ModelContract, tmp_path: Path
 ):
     with pytest.raises(DataError, match="cannot be written"):
         train(tiny, interrupted(cross, after=0), contract, tmp_path / "absent" / "model.safetensors")
+
+
+def test_pictures_that_cannot_be_written_are_noticed_before_training(
+    tiny: TrainingConfig, cross: Micrographs, contract: ModelContract, tmp_path: Path
+):
+    (tmp_path / "model.samples").touch()
+    with pytest.raises(DataError, match=r"model.samples.* cannot be written \(Not a directory\)"):
+        train(tiny, interrupted(cross, after=0), contract, tmp_path / "model.safetensors", sample_every=1)
+    train(with_(tiny, steps=1), cross, contract, tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize("steps", [6, 9])
+def test_a_picture_that_fails_costs_no_training(
+    tiny: TrainingConfig, cross: Micrographs, contract: ModelContract, tmp_path: Path, steps: int
+):
+    """In step 6, which is the last or one that is saved."""
+    path, config = tmp_path / "model.safetensors", with_(tiny, steps=steps)
+    (tmp_path / "model.samples" / "000006.png").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"000006.png: cannot be written"):
+        train(config, cross, contract, path, checkpoint_every=6, sample_every=6)
+    assert Checkpoint.load(path).step == 6
+    assert list(tmp_path.glob("*.safetensors")) == [path]
+    whole = train(config, cross, contract, tmp_path / "whole.safetensors")
+    assert_same(train(config, cross, contract, path, resume=True), whole)
 
 
 @pytest.mark.parametrize("device", ["warp", *([] if torch.cuda.is_available() else ["cuda"])])

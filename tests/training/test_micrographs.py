@@ -222,13 +222,24 @@ def test_without_a_null_class_labels_are_not_dropped():
 
 def test_a_batch_moves_whole_and_lays_its_channels_last():
     batch = Batch(torch.randn((2, 3, 4, 4), generator=generator()), torch.tensor([0, 1]), torch.rand(2, 2))
-    moved = batch.to("cpu")
+    moved = batch.to(torch.device("cpu"))
     assert moved.x0.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(moved.x0, batch.x0)
     assert moved.label is batch.label and moved.fractions is batch.fractions
-    there = batch.to("meta")
+    there = batch.to(torch.device("meta"))
     assert {there.x0.device, there.label.device, there.fractions.device} == {torch.device("meta")}
-    assert Batch(batch.x0, None, None).to("cpu").label is None
+    assert Batch(batch.x0, None, None).to(torch.device("cpu")).label is None
+
+
+def test_a_part_of_a_batch_keeps_the_conditions_of_its_images():
+    batch = Batch(torch.randn((4, 3, 2, 2), generator=generator()), torch.arange(4), torch.rand(4, 2))
+    part = batch.part(slice(1, 3))
+    assert torch.equal(part.x0, batch.x0[1:3])
+    assert part.label is not None and part.fractions is not None and batch.fractions is not None
+    assert part.label.tolist() == [1, 2]
+    assert torch.equal(part.fractions, batch.fractions[1:3])
+    bare = Batch(batch.x0, None, None).part(slice(0, 1))
+    assert (len(bare.x0), bare.label, bare.fractions) == (1, None, None)
 
 
 @pytest.mark.parametrize("shape", [(7, 8), (8, 7)])

@@ -43,7 +43,9 @@ class StopsTheSecond(Micrographs):
 torch.set_num_threads(1)
 folder, rank = Path(sys.argv[1]), os.environ["RANK"]
 told = []
-with joined("cpu"):
+with joined("cpu") as ranks:
+    mine = torch.tensor([2.0 + ranks.index])
+    told.append(f"mean of {mine.tolist()}: {ranks.mean(mine).tolist()}, and still {mine.tolist()}")
     for name, (config, micrographs, contract) in pickle.loads((folder / "runs.pickle").read_bytes()).items():
         if name == "stopped":
             micrographs = StopsTheSecond(micrographs.stacks, micrographs.phases, micrographs.references)
@@ -98,7 +100,9 @@ def test_two_processes_train_what_one_trains_and_stop_together(
         "odd": (with_(tiny, batch=9), cross, contract),
         "mad": (with_(tiny, learning_rate=1e30), cross, contract),
     }
-    first, second = torchrun(tmp_path, runs)
+    (mean, *first), (other_mean, *second) = torchrun(tmp_path, runs)
+    assert mean == "mean of [2.0]: [2.5], and still [2.0]"
+    assert other_mean == "mean of [3.0]: [2.5], and still [3.0]"
 
     stopped = f"stopped by SIGTERM: {tmp_path / 'stopped.safetensors'} keeps step 3; the same command with --resume"
     assert first == [

@@ -154,6 +154,18 @@ def test_three_phases_are_told_by_the_largest_channel(tiny: TrainingConfig, cont
         assert np.array_equal(np.asarray(picture)[:8, :8], np.array([0, 128, 255])[labels])
 
 
+def test_samples_are_told_the_fractions_of_the_material_that_the_references_are_of(
+    tiny: TrainingConfig, contract: ModelContract, tmp_path: Path
+):
+    """Three materials of one image each, about .4, .2 and .1 of it the second phase."""
+    tenths = np.stack([(np.arange(64) < round(6.4 * i)).astype(np.uint8).reshape(8, 8) for i in range(5)])
+    told = micrographs_of_phases(list(tenths[[4, 2, 1]]), ("matrix", "cross"), tell_fractions=True, tile=(8, 8))
+    of_told = dataclasses.replace(contract, references=told.references, fractions=told.fractions)
+    known = torch.from_numpy(tenths)[:, None].float() * 2 - 1
+    found = take_samples(Knows(known), told, of_told, tiny.training, tmp_path / "told.png")
+    assert found == pytest.approx(dict.fromkeys(sample_columns(of_told), 0), abs=1e-12)
+
+
 def test_grey_levels_are_pictured_and_not_measured(tiny: TrainingConfig, contract: ModelContract, tmp_path: Path):
     grey = np.linspace(-1, 1, 64, dtype=np.float32).reshape(8, 8)
     sem = Micrographs((Stack((grey,)),), ())

@@ -12,22 +12,11 @@ from mdiff_training.data.micrographs import Micrographs
 from mdiff_training.data.sources import Reading, read_micrographs
 from mdiff_training.data.volumes import micrographs_of_grey_levels, micrographs_of_phases, micrographs_of_planes
 
-PLAIN = Reading(
-    phases="rest=0+2,active=1",
-    crop=None,
-    axis=0,
-    planes=False,
-    independent=False,
-    crops=None,
-    tell_fractions=False,
-    raw_shape=None,
-    raw_dtype="uint8",
-)
 TILE = (8, 8)
 
 
 def reading(**changes: Any) -> Reading:
-    return dataclasses.replace(PLAIN, **changes)
+    return Reading(**{"phases": "rest=0+2,active=1"} | changes)
 
 
 def read(*paths: Path, tile: tuple[int, int] = TILE, seed: int = 0, **changes: Any) -> Micrographs:
@@ -72,11 +61,11 @@ def test_slices_are_taken_as_asked(rock: Path, values: np.ndarray, options: dict
 def test_planes_are_classes(rock: Path, values: np.ndarray):
     found = read(rock, phases="a=0,b=1,c=2", planes=True)
     assert found.classes == ("xy", "xz", "yz")
-    assert_same(found, micrographs_of_planes(values, ("a", "b", "c"), tile=TILE))
+    assert_same(found, micrographs_of_planes([values], ("a", "b", "c"), tile=TILE))
 
 
 def test_without_phases_files_hold_grey_levels(rock: Path, values: np.ndarray):
-    assert_same(read(rock, phases=None, axis=1), micrographs_of_grey_levels(values, axis=1, tile=TILE))
+    assert_same(read(rock, phases=None, axis=1), micrographs_of_grey_levels([values], axis=1, tile=TILE))
 
 
 def test_a_part_is_cut_out_before_anything_is_measured(rock: Path, values: np.ndarray):
@@ -103,6 +92,11 @@ def test_each_of_several_files_is_told_its_own_fractions(tmp_path: Path, values:
     assert [stack.fractions for stack in found.stacks] == [(array.mean(),) for array in arrays]
 
 
+def test_several_files_are_one_material(rock: Path, values: np.ndarray):
+    labels = (values == 1).astype(np.uint8)
+    assert_same(read(rock, rock), micrographs_of_phases([labels, labels], ("rest", "active"), tile=TILE))
+
+
 def test_random_crops_of_a_micrograph_follow_the_seed_and_keep_its_references(rock: Path, values: np.ndarray):
     first, again, other = (read(rock, crops=25, seed=seed) for seed in (1, 1, 2))
     (stack,) = first.stacks
@@ -123,16 +117,17 @@ def test_options_about_phases_need_phases(option: dict[str, Any]):
         reading(phases=None, **option)
 
 
-@pytest.mark.parametrize("option", [{"crops": 5}, {"tell_fractions": True}, {"independent": True}], ids=", ".join)
-def test_planes_take_whole_volumes(option: dict[str, Any]):
-    with pytest.raises(UsageError, match="--planes takes whole volumes: leave"):
+@pytest.mark.parametrize(
+    "option", [{"crops": 5}, {"tell_fractions": True}, {"independent": True}, {"axis": 0}], ids=", ".join
+)
+def test_planes_decide_about_their_slices(option: dict[str, Any]):
+    with pytest.raises(UsageError, match="--planes takes no --axis"):
         reading(planes=True, **option)
 
 
-@pytest.mark.parametrize("options", [{}, {"planes": True}, {"phases": None}, {"crops": 3}])
-def test_several_files_need_their_fractions_told(rock: Path, options: dict[str, Any]):
-    with pytest.raises(UsageError, match="2 files: only --tell-fractions takes more than one"):
-        read(rock, rock, **options)
+def test_the_shape_of_raw_files_is_for_raw_files(rock: Path):
+    with pytest.raises(UsageError, match="--raw-shape is about RAW files"):
+        read(rock, raw_shape="10x12x14")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +137,6 @@ def test_several_files_need_their_fractions_told(rock: Path, options: dict[str, 
         ({"phases": "rest=0,active=1"}, DataError, r"rock\.npy: value 2 belongs to no phase; its values are 0, 1, 2"),
         ({"phases": "rest=0+1+2,gold=7"}, DataError, r"rock\.npy: nothing of phase 'gold'"),
         ({"crop": "0:9"}, UsageError, "crop '0:9' names 1 axes, the array has 3"),
-        ({"raw_shape": "ten"}, UsageError, "shape 'ten'"),
         ({"axis": 3}, DataError, "slice axes 0, 1 and 2, not 3"),
         ({"tile": (16, 16)}, DataError, "smaller than the tile 16×16"),
         ({"tile": (16, 16), "crops": 3}, DataError, "smaller than the tile 16×16"),

@@ -99,6 +99,17 @@ def test_a_step_without_loss_is_not_forgotten(losses: torch.Tensor):
     assert torch.equal(warm(torch.zeros(STEPS, 10)).draw(5, generator())[1], torch.ones(5))
 
 
+@pytest.mark.parametrize("lost", [math.nan, math.inf])
+def test_losses_that_are_not_finite_teach_nothing(losses: torch.Tensor, lost: float):
+    """Training that diverges goes on drawing until it is noticed."""
+    sampler = warm(losses)
+    before = sampler.state()
+    sampler.observe(torch.tensor([0, 7]), torch.tensor([lost, 0.5]))
+    assert torch.equal(sampler.state()[:7], before[:7])
+    assert sampler.state()[7].tolist() == [*before[7, 1:].tolist(), 0.5]
+    sampler.draw(5, generator())
+
+
 @pytest.mark.parametrize("seen", [0, 4, 10, 13])
 def test_a_restored_sampler_goes_on_bit_for_bit(losses: torch.Tensor, seen: int):
     whole = warm(torch.cat([losses, losses.flip(1)], dim=1)[:, :seen])

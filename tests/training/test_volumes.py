@@ -56,13 +56,14 @@ def test_an_image_is_one_image_whatever_the_axis(volume: np.ndarray, axis: int):
     np.testing.assert_array_equal(images(micrographs_of_phases([volume[0]], NAMES, axis=axis, tile=(8, 8))), volume[:1])
 
 
-def test_every_array_is_a_stack(volume: np.ndarray):
+def test_several_arrays_are_one_material(volume: np.ndarray):
     arrays = [volume, 1 - volume[:, :, :11], volume[3]]
-    stacks = micrographs_of_phases(arrays, NAMES, tile=(8, 8)).stacks
-    assert [len(stack.images) for stack in stacks] == [10, 10, 1]
-    for stack, array in zip(stacks, (*arrays[:2], arrays[2][None]), strict=True):
-        np.testing.assert_array_equal(stack.images, array)
-        assert (stack.label, stack.fractions) == (None, ())
+    found = micrographs_of_phases(arrays, NAMES, tile=(8, 8))
+    (stack,) = found.stacks
+    assert (stack.label, stack.fractions) == (None, ())
+    for image, expected in zip(stack.images, [*arrays[0], *arrays[1], arrays[2]], strict=True):
+        np.testing.assert_array_equal(image, expected)
+    assert found.references["pore"] == Descriptors.mean([Descriptors.of(array == 1, 4) for array in arrays])
 
 
 def test_isotropic_material_is_turned_and_has_neither_classes_nor_planes(volume: np.ndarray):
@@ -107,12 +108,14 @@ def test_references_of_one_independent_image_are_measured_along_both_its_axes(vo
     assert found.references["pore"] == Descriptors.of(volume[4] == 1, 5)
 
 
-def test_references_of_several_arrays_are_those_of_the_middle_fraction(volume: np.ndarray):
+def test_references_of_told_fractions_are_those_of_each_material_and_of_the_middle_one(volume: np.ndarray):
     middle = volume.copy()
     middle[:5] = 1
     arrays = [volume, np.maximum(middle, 1 - volume), middle]
-    references = micrographs_of_phases(arrays, NAMES, tell_fractions=True, tile=(8, 8)).references
-    assert references["pore"] == Descriptors.of(middle == 1, 4)
+    found = micrographs_of_phases(arrays, NAMES, tell_fractions=True, tile=(8, 8))
+    by_fraction = [volume, middle, np.maximum(middle, 1 - volume)]
+    assert [of["pore"] for of in found.references_told] == [Descriptors.of(array == 1, 4) for array in by_fraction]
+    assert found.references == found.references_told[1]
 
 
 # Conditions: phase fractions
@@ -137,7 +140,7 @@ def test_fractions_are_told_only_where_that_is_asked(cube: np.ndarray):
 
 
 def test_each_plane_is_a_class_of_mirrored_slices(cube: np.ndarray):
-    found = micrographs_of_planes(cube, THREE, tile=(8, 8))
+    found = micrographs_of_planes([cube], THREE, tile=(8, 8))
     assert found.classes == ("xy", "xz", "yz")
     assert found.planes == {"xy": 0, "xz": 1, "yz": 2}
     assert found.mirrored_only
@@ -178,14 +181,14 @@ class Memory:
 
 def test_the_sampler_cuts_the_slices_in_the_orientation_and_under_the_label_of_training(cube: np.ndarray):
     """Then what the denoiser remembers of the three planes agrees, and the training volume itself is sampled."""
-    memory = Memory(micrographs_of_planes(cube, THREE, tile=(8, 8)), edge=8)
+    memory = Memory(micrographs_of_planes([cube], THREE, tile=(8, 8)), edge=8)
     plan = named_plan("paper", steps=3, harmonize=1, planes="average", sampler="ddim", eta=0.0)
     np.testing.assert_allclose(sample(memory, plan, seed=0), np.moveaxis(2 * np.eye(3)[cube] - 1, -1, 0), atol=1e-3)
     assert memory.asked == {0, 1, 2}
 
 
 def test_references_along_each_axis_are_measured_along_it_alone(cube: np.ndarray):
-    found = micrographs_of_planes(cube, THREE, tile=(8, 8))
+    found = micrographs_of_planes([cube], THREE, tile=(8, 8))
     assert found.references == {name: Descriptors.of(cube == label, 4) for label, name in enumerate(THREE)}
     for axis, name in enumerate("zyx"):
         along = {phase: Descriptors.of(cube == label, 4, axes=[axis]) for label, phase in enumerate(THREE)}
@@ -197,17 +200,32 @@ def test_references_along_each_axis_are_measured_along_it_alone(cube: np.ndarray
 
 
 def test_planes_of_a_volume_that_is_no_cube(volume: np.ndarray):
-    stacks = micrographs_of_planes(volume, NAMES, tile=(10, 10)).stacks
+    stacks = micrographs_of_planes([volume], NAMES, tile=(10, 10)).stacks
     assert [np.shape(stack.images) for stack in stacks] == [(10, 12, 14), (12, 10, 14), (14, 10, 12)]
+
+
+def test_three_images_are_the_planes_of_an_anisotropic_material(cube: np.ndarray):
+    """Along x the material is seen in the planes xy and xz, along y in xy and yz, along z in xz and yz."""
+    xy, xz, yz = cube[3], cube[:, 2], cube[:, :, 5]
+    found = micrographs_of_planes([xy, xz, yz], THREE, tile=(8, 8))
+    assert [np.array(stack.images).tolist() for stack in found.stacks] == [[i.tolist()] for i in (xy, xz, yz)]
+    assert (found.classes, found.mirrored_only) == (("xy", "xz", "yz"), True)
+
+    def mean(*measured: tuple[np.ndarray, int]) -> Descriptors:
+        return Descriptors.mean([Descriptors.of(image == 1, 4, axes=[axis]) for image, axis in measured])
+
+    assert found.references_along["z"]["active"] == mean((xz, 0), (yz, 0))
+    assert found.references_along["y"]["active"] == mean((xy, 0), (yz, 1))
+    assert found.references_along["x"]["active"] == mean((xy, 1), (xz, 1))
 
 
 @pytest.mark.parametrize(
     ("shape", "message"),
-    [((12, 14), "planes need a volume, not an array of 2 dimensions"), ((7, 12, 14), "smaller than the tile 8×8")],
+    [((12, 14), "planes need one volume, or three images"), ((7, 12, 14), "smaller than the tile 8×8")],
 )
 def test_planes_need_a_volume_as_large_as_the_tile(shape: tuple[int, ...], message: str):
     with pytest.raises(DataError, match=message):
-        micrographs_of_planes(np.indices(shape).sum(axis=0).astype(np.uint8) % 2, NAMES, tile=(8, 8))
+        micrographs_of_planes([np.indices(shape).sum(axis=0).astype(np.uint8) % 2], NAMES, tile=(8, 8))
 
 
 # Grey levels
@@ -215,7 +233,7 @@ def test_planes_need_a_volume_as_large_as_the_tile(shape: tuple[int, ...], messa
 
 def test_grey_volumes_are_sliced_as_labelled_ones_are_but_have_neither_phases_nor_references():
     volume = np.resize(np.array([0, 255, 51, 204], dtype=np.uint8), (5, 6, 7))
-    found = micrographs_of_grey_levels(volume, axis=1, tile=(5, 5))
+    found = micrographs_of_grey_levels([volume], axis=1, tile=(5, 5))
     np.testing.assert_allclose(images(found), np.moveaxis(volume, 1, 0) / 127.5 - 1, atol=1e-6)
     assert (found.phases, found.references, found.channels, found.fractions) == ((), {}, 1, ())
     assert found.batch(2, (5, 5), torch.Generator().manual_seed(0)).x0.dtype == torch.float32
@@ -229,11 +247,11 @@ def test_grey_volumes_are_sliced_as_labelled_ones_are_but_have_neither_phases_no
     [
         (lambda v: micrographs_of_phases([v], NAMES, tile=(13, 13)), "12×14 is smaller than the tile 13×13"),
         (lambda v: micrographs_of_phases([v, v[:, :9]], NAMES, tile=(10, 10)), "9×14 is smaller than the tile 10×10"),
-        (lambda v: micrographs_of_grey_levels(v, axis=2, tile=(12, 12)), "10×12 is smaller than the tile 12×12"),
+        (lambda v: micrographs_of_grey_levels([v], axis=2, tile=(12, 12)), "10×12 is smaller than the tile 12×12"),
         (lambda v: micrographs_of_phases([v[:, :4, :4]], NAMES, tile=(20, 20)), "too few for curves of 10 lags"),
         (lambda v: micrographs_of_phases([v], NAMES, axis=3, tile=(8, 8)), "slice axes 0, 1 and 2, not 3"),
         (lambda v: micrographs_of_phases([v], NAMES, axis=-1, tile=(8, 8)), "slice axes 0, 1 and 2, not -1"),
-        (lambda v: micrographs_of_grey_levels(v, axis=3, tile=(8, 8)), "slice axes 0, 1 and 2, not 3"),
+        (lambda v: micrographs_of_grey_levels([v], axis=3, tile=(8, 8)), "slice axes 0, 1 and 2, not 3"),
     ],
 )
 def test_volumes_that_give_no_tiles_are_data_errors(volume: np.ndarray, make: Callable, message: str):

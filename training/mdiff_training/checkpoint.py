@@ -6,7 +6,8 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ class Checkpoint:
 
     ``tensors`` has the weights under ``model.``, their moving average under ``ema.``, the optimizer's moments under
     ``first.`` and ``second.``, what was learned about the steps t as ``timesteps``, and loss and gradient norm of each
-    step since the last whole window as ``window``. ``losses`` is the mean loss of each :data:`LOSS_WINDOW` steps.
+    step since the last whole window as ``window``. ``losses`` is the mean loss of each :data:`LOSS_WINDOW` steps;
+    ``data`` is the :func:`~mdiff_training.data.digest.digest` of what was trained on, empty where that is not known.
     """
 
     contract: ModelContract
@@ -39,6 +41,7 @@ class Checkpoint:
     step: int
     losses: tuple[float, ...]
     tensors: dict[str, Tensor]
+    data: str = ""
 
     def part(self, name: str) -> dict[str, Tensor]:
         """The tensors under ``name.``, with that prefix taken off."""
@@ -61,15 +64,10 @@ class Checkpoint:
             "network": json.dumps(dataclasses.asdict(self.network)),
             "step": str(self.step),
             "losses": json.dumps(self.losses),
+            "data": self.data,
         }
-        partial = path.with_name(path.name + ".partial")
-        try:
+        with _replacing(path) as partial:
             save_file({key: value.detach().contiguous() for key, value in self.tensors.items()}, partial, metadata)
-            partial.replace(path)
-        except (OSError, SafetensorError) as error:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
-            raise DataError(f"{path}: cannot be written ({error})") from error
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
@@ -89,10 +87,10 @@ class Checkpoint:
                 k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(metadata["network"]).items()
             }
             config, step, losses = UNetConfig(**network), int(metadata["step"]), tuple(json.loads(metadata["losses"]))
-            contract = metadata["contract"]
+            contract, data = metadata["contract"], metadata.get("data", "")
         except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise DataError(f"{path}: not a checkpoint of mdiff, or damaged ({error})") from error
-        return cls(ModelContract.from_json(contract), config, step, losses, tensors)
+        return cls(ModelContract.from_json(contract), config, step, losses, tensors, data)
 
     def denoiser(self) -> UNet:
         """The network with the averaged weights, in evaluation mode."""
@@ -134,14 +132,13 @@ class Keeper:
             DataError: it cannot be written.
         """
         if self._writes:
-            try:
-                if self._step is not None and not self._risen:
-                    shutil.copyfile(self._path, self.previous)
-                checkpoint.save(self._path)
-                if final and not checkpoint.risen:
-                    self.previous.unlink(missing_ok=True)
-            except OSError as error:
-                raise DataError(f"{self.previous}: cannot be written ({error.strerror or error})") from error
+            if self._step is not None and not self._risen:
+                with _replacing(self.previous) as partial:
+                    shutil.copyfile(self._path, partial)
+            checkpoint.save(self._path)
+            if final and not checkpoint.risen:
+                with suppress(OSError):
+                    self.previous.unlink()
         self._step, self._risen = checkpoint.step, checkpoint.risen
 
     def kept(self) -> str:
@@ -150,3 +147,24 @@ class Keeper:
             return "no checkpoint was saved yet"
         older = f" and {self.previous} an older one" if self.previous.exists() else ""
         return f"{self._path} keeps step {self._step}{older}"
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` to be written, which then takes its place, with the permissions of any new file.
+
+    Raises:
+        DataError: it cannot be written; nothing of it is left.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.unlink(missing_ok=True)
+        partial.touch()
+        mode = partial.stat().st_mode
+        yield partial
+        partial.chmod(mode)  # safetensors writes a file that only its owner may read
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise DataError(f"{path}: cannot be written ({error})") from error

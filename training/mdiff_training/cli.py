@@ -78,9 +78,10 @@ def fit_command(
         str | None, typer.Option(help="Phases and their values, as rest=0+2,active=1; none: grey levels.")
     ] = None,
     crop: Annotated[str | None, typer.Option(help="Part of the data, for example 93:157,118:182,0:300.")] = None,
-    axis: Annotated[int, typer.Option(help="Axis along which a volume is sliced.")] = 0,
+    axis: Annotated[int | None, typer.Option(help="Axis along which volumes are sliced; none: the first.")] = None,
     planes: Annotated[
-        bool, typer.Option("--planes", help="Anisotropic volume: slices along all axes, each plane a class.")
+        bool,
+        typer.Option("--planes", help="Anisotropic: each plane a class, from one volume or images of xy, xz and yz."),
     ] = False,
     independent: Annotated[
         bool, typer.Option("--independent", help="The slices are independent images, not a volume.")
@@ -107,7 +108,7 @@ def fit_command(
         int, typer.Option(min=0, help="Steps between pictures and S2 and LP errors of 64 samples; 0: none.")
     ] = 1000,
     log: Annotated[Path | None, typer.Option(help="CSV log of the run; else beside the checkpoint.")] = None,
-    tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard.")] = None,
+    tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard: pip install tensorboard.")] = None,
 ) -> None:
     """Train a denoiser on slices of volumes, or on images.
 
@@ -121,8 +122,11 @@ def fit_command(
     from mdiff_training.loop import train
     from mdiff_training.stopping import Stopped
 
+    _check_checkpoint(checkpoint)
     config = load_config(preset, set_ or [])
     plan = config.training
+    if tell_fractions and not plan.condition_dropout:
+        raise UsageError("--tell-fractions needs training.condition_dropout above 0, to learn what not told is")
     reading = Reading(
         phases=phases,
         crop=crop,
@@ -154,6 +158,7 @@ def fit_command(
         fractions=found.fractions,
         references=found.references,
         references_along=found.references_along,
+        references_told=found.references_told,
         voxel_size=voxel_size,
         voxel_unit=voxel_unit,
         provenance=Provenance(source, licence, shlex.join(["mdiff-train", *sys.argv[1:]]), _git_revision()),
@@ -200,6 +205,7 @@ def import_command(
     from mdiff_core import Provenance
     from mdiff_training.imported import Conventions, import_model, improved_schedule
 
+    _check_checkpoint(checkpoint)
     check_new(checkpoint)
     check_writable(checkpoint)
     import_model(
@@ -226,6 +232,12 @@ def _save_new(out: Path, make: Callable[[], npt.NDArray[np.uint8]]) -> None:
     except OSError as error:
         out.unlink(missing_ok=True)
         raise DataError(f"{out}: cannot be written ({error.strerror or error})") from error
+
+
+def _check_checkpoint(path: Path) -> None:
+    # The log and the pictures are named after it.
+    if path.suffix != ".safetensors":
+        raise UsageError(f"{path}: a checkpoint is a .safetensors file")
 
 
 def _git_revision() -> str:

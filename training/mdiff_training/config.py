@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ class OptimizerConfig:
         learning_rate: peak, reached after ``warmup_steps`` and lowered to zero along a cosine.
         weight_decay: of AdamW.
         ema: decay of the exponential moving average of the weights, which is what is exported.
-        clip_norm: largest norm of the gradient.
+        clip_norm: largest norm of the gradient; inf: it is not clipped.
         bf16: whether the forward pass runs under bfloat16 autocast.
         condition_dropout: share of the images shown without their class and fractions, which makes classifier-free
             guidance possible; 0: none, and the network then has no null class.
@@ -57,10 +58,18 @@ class OptimizerConfig:
             raise UsageError("image_size, batch and steps must be positive")
         if self.image_size[0] != self.image_size[1]:
             raise UsageError(f"image size {self.image_size} is not square, as tiles in all orientations must be")
-        if not 0 <= self.condition_dropout < 1:
-            raise UsageError(f"condition_dropout {self.condition_dropout} is not a probability below 1")
-        if self.vlb_weight < 0:
-            raise UsageError(f"vlb_weight {self.vlb_weight} is negative")
+        for name, fits, kind in (
+            ("learning_rate", 0 < self.learning_rate < math.inf, "a positive number"),
+            ("clip_norm", self.clip_norm > 0, "a positive number"),
+            ("weight_decay", 0 <= self.weight_decay < math.inf, "a number from 0 on"),
+            ("vlb_weight", 0 <= self.vlb_weight < math.inf, "a number from 0 on"),
+            ("warmup_steps", self.warmup_steps >= 0, "a number from 0 on"),
+            ("ema", 0 <= self.ema < 1, "a share below 1"),
+            ("condition_dropout", 0 <= self.condition_dropout < 1, "a probability below 1"),
+            ("seed", 0 <= self.seed < 2**32, "a number from 0 to 2³² − 1"),
+        ):
+            if not fits:
+                raise UsageError(f"{name} {getattr(self, name)} is not {kind}")
         if self.accumulate < 1 or self.batch % self.accumulate:
             raise UsageError(f"a batch of {self.batch} does not split into {self.accumulate} equal parts")
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mdiff_training.config import OptimizerConfig
-from mdiff_training.data.micrographs import Batch, Micrographs
+from mdiff_training.data.micrographs import Batch, Micrographs, moved
 from mdiff_training.timesteps import TimestepSampler
 
 
@@ -32,37 +32,11 @@ class Draw:
         """The ``index``-th of ``count`` equal parts."""
         size = len(self.t) // count
         rows = slice(index * size, (index + 1) * size)
-        batch = self.batch
-        return Draw(
-            Batch(
-                batch.x0[rows],
-                None if batch.label is None else batch.label[rows],
-                None if batch.fractions is None else batch.fractions[rows],
-            ),
-            self.t[rows],
-            self.weights[rows],
-            self.noise[rows],
-        )
+        return Draw(self.batch.part(rows), self.t[rows], self.weights[rows], self.noise[rows])
 
     def to(self, device: torch.device) -> Draw:
         """The same on another device, images with channels last."""
-
-        def moved(tensor: Tensor) -> Tensor:
-            # A copy from pageable memory would wait until the GPU has done all it was given before.
-            pinned = tensor.pin_memory() if device.type == "cuda" else tensor
-            return pinned.to(device, non_blocking=True)
-
-        batch = self.batch
-        return Draw(
-            Batch(
-                moved(batch.x0).to(memory_format=torch.channels_last),
-                None if batch.label is None else moved(batch.label),
-                None if batch.fractions is None else moved(batch.fractions),
-            ),
-            moved(self.t),
-            moved(self.weights),
-            moved(self.noise).to(memory_format=torch.channels_last),
-        )
+        return Draw(self.batch.to(device), *(moved(tensor, device) for tensor in (self.t, self.weights, self.noise)))
 
 
 def draw(

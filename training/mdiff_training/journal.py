@@ -23,7 +23,7 @@ class Journal:
         seconds: of the last row, 0 at the beginning.
 
     Raises:
-        DataError: ``path`` is not such a log, or cannot be written.
+        DataError: ``path`` is not such a log, or one of the two cannot be written.
         UsageError: TensorBoard is asked for and not installed.
     """
 
@@ -85,4 +85,7 @@ def _tensorboard(folder: Path, step: int) -> Any:  # noqa: ANN401 (a type of a p
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise UsageError("--tensorboard needs the package tensorboard: install it, or leave the option out") from error
-    return SummaryWriter(str(folder), purge_step=step + 1)
+    try:
+        return SummaryWriter(str(folder), purge_step=step + 1)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written ({error.strerror or error})") from error

@@ -17,6 +17,7 @@ from mdiff_core import ModelContract, PermanentError, UsageError
 from mdiff_core.outputs import check_new, check_writable
 from mdiff_training.checkpoint import LOSS_WINDOW, Checkpoint, Keeper
 from mdiff_training.config import OptimizerConfig, TrainingConfig
+from mdiff_training.data.digest import digest
 from mdiff_training.data.micrographs import Batch, Micrographs
 from mdiff_training.draws import Draw, draw, step_seed
 from mdiff_training.journal import Journal
@@ -61,13 +62,17 @@ def train(
     Raises:
         UsageError: a checkpoint exists and ``resume`` is false, or it belongs to another network or other data; a
             device that torch cannot use; a batch that the processes cannot share equally.
-        PermanentError: the loss or the gradient is no longer finite; what
-            was saved before is kept.
+        DataError: a file cannot be written; where it is a picture or the log, the checkpoint was saved first.
+        PermanentError: the loss or the gradient is no longer finite; what was saved before is kept.
         Stopped: SIGTERM or Ctrl-C came; the state was saved first.
     """
     plan = config.training
     with joined(device) as ranks, stop_requests() as request:
-        state, keeper = _begun_or_resumed(config, contract, path, log, resume, ranks)
+        pictures = path.with_suffix(".samples")
+        _check_outputs(path, log, pictures if sample_every else None, resume, ranks)
+        state, keeper = _begun_or_resumed(config, micrographs, contract, path, resume, ranks)
+        if state.step >= plan.steps:  # of a run that was finished before, the contract may be new
+            keeper.save(state.checkpoint(contract), final=True)
         columns = sample_columns(contract) if sample_every else ()
         journal = Journal(log, tensorboard, columns, step=state.step) if ranks.writes else Journal(None, None)
         network = ranks.wrapped(state.network)
@@ -96,29 +101,29 @@ def train(
             # Up to here nothing has waited for the device.
             state.window += _finite(ranks.mean(torch.stack(measured)), state, plan, keeper)
             measured.clear()
-            if last or whole or sample:
-                loss, norm = (sum(values) / len(values) for values in zip(*state.window, strict=True))
-                rate = plan.batch * (state.step - noted) / (time.perf_counter() - clock)
-                row = {"loss": loss, "gradient_norm": norm, "images_per_s": rate, "learning_rate": state.learning_rate}
-                if sample and ranks.writes:
-                    picture = path.with_suffix(".samples") / f"{state.step:06d}.png"
-                    row |= take_samples(state.denoiser(), micrographs, contract, plan, picture)
-                noted, clock = state.step, time.perf_counter()
-                journal.write(state.step, row | {"seconds": clock - began})
-                progress.set_postfix_str(f"loss {loss:.4f}, {rate:.0f} images/s")
+            loss, norm = (sum(values) / len(values) for values in zip(*state.window, strict=True))
+            now = time.perf_counter()
             if whole:
                 state.losses.append(loss)
                 state.window.clear()
-            if save or stop:
-                keeper.save(state.checkpoint(contract))
+            # Before pictures and log, so that one that cannot be written costs none of the training.
+            if last or save or stop:
+                keeper.save(state.checkpoint(contract), final=last)
+            if last or whole or sample:
+                rate = plan.batch * (state.step - noted) / (now - clock)
+                row = {"loss": loss, "gradient_norm": norm, "images_per_s": rate, "learning_rate": state.learning_rate}
+                if sample and ranks.writes:
+                    picture = pictures / f"{state.step:06d}.png"
+                    row |= take_samples(state.denoiser(), micrographs, contract, plan, picture)
+                journal.write(state.step, row | {"seconds": now - began})
+                progress.set_postfix_str(f"loss {loss:.4f}, {rate:.0f} images/s")
+                noted, clock = state.step, time.perf_counter()
             if stop:
                 how = f"{path} keeps step {state.step}; the same command with --resume goes on from it"
                 raise Stopped(stop, f"stopped by {Signals(stop).name}: {how}" if ranks.writes else "")
 
         journal.close()
-        final = state.checkpoint(contract)
-        keeper.save(final, final=True)
-        return final
+        return state.checkpoint(contract)
 
 
 def take_step(
@@ -166,25 +171,31 @@ def learning_rate_factor(step: int, warmup_steps: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
 
 
-def _begun_or_resumed(
-    config: TrainingConfig, contract: ModelContract, path: Path, log: Path | None, resume: bool, ranks: Ranks
-) -> tuple[State, Keeper]:
-    """Where training starts from, once it is sure that it can end."""
+def _check_outputs(path: Path, log: Path | None, pictures: Path | None, resume: bool, ranks: Ranks) -> None:
+    """Refuse outputs that are there already or could not be written."""
     for file in (path, log) if log else (path,):
         if not resume:
             check_new(file, "continue it with --resume, or choose another name")
         if ranks.writes:
             check_writable(file)
+    if ranks.writes and pictures and pictures.exists():  # else it is made beside the checkpoint
+        check_writable(pictures / "picture")
+
+
+def _begun_or_resumed(
+    config: TrainingConfig, micrographs: Micrographs, contract: ModelContract, path: Path, resume: bool, ranks: Ranks
+) -> tuple[State, Keeper]:
+    """Where training starts from, once it is sure that it can end."""
     plan, parts = config.training, ranks.count * config.training.accumulate
     if plan.batch % parts:
         raise UsageError(
             f"a batch of {plan.batch} does not split over {ranks.count} processes of {plan.accumulate} parts each: "
             f"make it a multiple of {parts}"
         )
-    state = State.begin(config, contract, ranks.device)
+    state = State.begin(config, contract, ranks.device, digest(micrographs))
     saved = Checkpoint.load(path) if resume and path.exists() else None
     if saved:
-        check_same_data(saved.contract, contract)
+        check_same_data(saved, contract, state.data)
         state.restore(saved)
     if ranks.highest(state.step) + ranks.highest(-state.step):
         raise UsageError(f"{path} is not the same for all processes: put it where all of them see it")

@@ -42,10 +42,10 @@ class Ranks:
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean over the processes, on the CPU."""
-        values = values.cpu()
+        total = values.to("cpu", copy=True)  # it is summed in place
         if self.count > 1:
-            distributed.all_reduce(values)
-        return values / self.count
+            distributed.all_reduce(total)
+        return total / self.count
 
     def highest(self, value: int) -> int:
         """The largest value that any process gives."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ def take_samples(
 ) -> dict[str, float]:
     """Sample :data:`IMAGES` images, write them as one PNG to ``path``, and measure them.
 
-    Noise and conditions, which are those of a random batch, come from the plan's seed, so that the pictures of a run
-    differ by the training alone.
+    Noise and labels, which are those of a random batch, come from the plan's seed, so that the pictures of a run differ
+    by the training alone. Fractions, where any are told, are those of the references.
 
     Raises:
         DataError: the picture cannot be written.
@@ -42,6 +43,9 @@ def take_samples(
     generator = torch.Generator().manual_seed(plan.seed)
     like = micrographs.batch(IMAGES, plan.image_size, generator)
     noise = torch.randn(like.x0.shape, generator=generator)
+    if like.fractions is not None:
+        told = [contract.references[phase.name].fraction for phase in contract.phases[1:]]
+        like = replace(like, fractions=torch.tensor(told).expand_as(like.fractions))
     images = sample(denoiser, like, noise, contract.schedule.build(), plan)
     if not contract.phases:
         _save(((images[:, 0].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).numpy(), path)
@@ -59,12 +63,11 @@ def sample(denoiser: UNet, like: Batch, noise: Tensor, schedule: NoiseSchedule, 
     images = []
     for start in range(0, len(noise), size):
         rows = slice(start, start + size)
-        label = None if like.label is None else like.label[rows].to(device)
-        fractions = None if like.fractions is None else like.fractions[rows].to(device)
+        part = like.part(rows).to(device)
 
-        def predict(x: Tensor, t: Tensor, label: Tensor | None = label, told: Tensor | None = fractions) -> Tensor:
+        def predict(x: Tensor, t: Tensor, part: Batch = part) -> Tensor:
             with torch.autocast(device_type=device.type, dtype=torch.bfloat16, enabled=plan.bf16):
-                eps: Tensor = denoiser(x, t, label, told)[0]
+                eps: Tensor = denoiser(x, t, part.label, part.fractions)[0]
             return eps.float()
 
         images.append(ddim(predict, noise[rows].to(device), schedule, STEPS).cpu())

@@ -24,6 +24,7 @@ class State:
         averaged: their moving average, by name.
         optimizer: AdamW, with its moments.
         timesteps: which steps t are drawn.
+        data: the :func:`~mdiff_training.data.digest.digest` of what is trained on.
         step: optimizer steps done.
         losses: mean loss of each whole window of :data:`~mdiff_training.checkpoint.LOSS_WINDOW` steps.
         window: loss and gradient norm of each step since.
@@ -33,12 +34,13 @@ class State:
     averaged: dict[str, Tensor]
     optimizer: torch.optim.AdamW
     timesteps: TimestepSampler
+    data: str
     step: int = 0
     losses: list[float] = field(default_factory=list)
     window: list[tuple[float, float]] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, config: TrainingConfig, contract: ModelContract, device: torch.device) -> State:
+    def begin(cls, config: TrainingConfig, contract: ModelContract, device: torch.device, data: str = "") -> State:
         """Fresh weights from the plan's seed."""
         plan = config.training
         torch.manual_seed(plan.seed)
@@ -48,6 +50,7 @@ class State:
             {name: value.detach().clone() for name, value in network.state_dict().items()},
             torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay),
             timestep_sampler(contract.schedule.timesteps, plan.importance_sampling),
+            data,
         )
 
     @property
@@ -79,7 +82,7 @@ class State:
             tensors |= {f"first.{name}": moments["exp_avg"], f"second.{name}": moments["exp_avg_sq"]}
         tensors |= {"timesteps": self.timesteps.state(), "window": torch.tensor(self.window).reshape(-1, 2)}
         on_cpu = {name: value.cpu() for name, value in tensors.items()}
-        return Checkpoint(contract, self.network.config, self.step, tuple(self.losses), on_cpu)
+        return Checkpoint(contract, self.network.config, self.step, tuple(self.losses), on_cpu, self.data)
 
     def restore(self, saved: Checkpoint) -> None:
         """Go on where the checkpoint was made.
@@ -111,12 +114,14 @@ def network_config(model: UNetConfig, contract: ModelContract) -> UNetConfig:
     )
 
 
-def check_same_data(before: ModelContract, now: ModelContract) -> None:
-    """Refuse to go on with other data.
+def check_same_data(saved: Checkpoint, contract: ModelContract, data: str) -> None:
+    """Refuse to go on with other data than the checkpoint's; one that does not know its data is trusted.
 
     Raises:
         UsageError: naming what differs.
     """
     for what in ("schedule", "phases", "references", "classes", "null_class", "fractions"):
-        if getattr(before, what) != getattr(now, what):
+        if getattr(saved.contract, what) != getattr(contract, what):
             raise UsageError(f"the checkpoint was trained with other {what}: resume with the same data and preset")
+    if saved.data not in ("", data):
+        raise UsageError("the checkpoint was trained on other images: resume with the same files, read the same way")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import torch
@@ -86,10 +87,11 @@ class ImportanceTimesteps:
         return t, (1 / (len(p) * p[t])).to(torch.float32)
 
     def observe(self, t: Tensor, losses: Tensor) -> None:
-        """Each loss pushes the oldest of its step out."""
+        """Each loss pushes the oldest of its step out, unless it is not finite: then training is about to end."""
         for step, loss in zip(t.tolist(), losses.tolist(), strict=True):
-            self._history[step] = self._history[step].roll(-1)
-            self._history[step, -1] = loss
+            if math.isfinite(loss):
+                self._history[step] = self._history[step].roll(-1)
+                self._history[step, -1] = loss
 
     def state(self) -> Tensor:
         """The losses [T, 10], oldest first, -1 for those to come."""

@@ -64,7 +64,9 @@ class UNetConfig:
     timestep_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        sizes = (self.channels, self.base_channels, self.blocks, self.head_channels + self.heads, self.norm_groups)
+        if min(self.heads, self.head_channels, self.labels, self.fractions) < 0:
+            raise UsageError("heads, head_channels, labels and fractions of a network must not be negative")
+        sizes = (self.channels, self.base_channels, self.blocks, self.heads + self.head_channels, self.norm_groups)
         if not self.multipliers or min(*sizes, self.pixel_unshuffle, *self.multipliers) < 1:
             raise UsageError("the sizes of a network must be positive, and it needs at least one level")
         if not 0 <= self.dropout < 1:

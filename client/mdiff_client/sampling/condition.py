@@ -10,7 +10,7 @@ import numpy as np
 
 from mdiff_client.denoisers import Denoiser, Fractions, Images, Steps
 from mdiff_core import ModelContract, UsageError
-from mdiff_core.contract import NOT_TOLD
+from mdiff_core.contract import NOT_TOLD, PLANES
 
 _ROUNDING = 1e-6
 
@@ -44,6 +44,8 @@ class Condition:
         class_name: str | None = None,
         fractions: Sequence[str] = (),
         guidance: float = 1.0,
+        *,
+        volume: bool,
     ) -> Condition:
         """What a user asks of a model.
 
@@ -52,15 +54,17 @@ class Condition:
             class_name: None where no class is asked for.
             fractions: ``PHASE=FRACTION`` for all phases but one, or the one fraction of the second of two phases.
             guidance: see above.
+            volume: of a volume, whose planes may have classes of their own, or of images.
 
         Raises:
             UsageError: what the model does not know, was not trained for, or cannot do without.
         """
-        label = _label(contract, class_name)
+        planes = set(contract.planes) if volume else set()
+        label = _label(contract, class_name, planes == set(PLANES))
         condition = cls(label, _fractions(contract, fractions), guidance)
         if condition.guided and not contract.guidable:
             raise UsageError(f"model {contract.name} never learned to do without its condition: leave guidance at 1")
-        if condition.guided and label is None and not condition.fractions and not contract.planes:
+        if condition.guided and label is None and not condition.fractions and not planes:
             raise UsageError("guidance needs something to guide to: ask for a class or a phase fraction")
         return condition
 
@@ -132,12 +136,14 @@ def _inputs(
     )
 
 
-def _label(contract: ModelContract, class_name: str | None) -> int | None:
+def _label(contract: ModelContract, class_name: str | None, planes_decide: bool) -> int | None:
     known = ", ".join(contract.classes)
     if class_name is None:
-        if contract.classes and contract.null_class is None and not contract.planes:
+        if contract.classes and contract.null_class is None and not planes_decide:
             raise UsageError(f"model {contract.name} needs a class: ask for {known}")
         return None
+    if planes_decide:
+        raise UsageError(f"model {contract.name} has a class for each plane: a volume of it takes no other")
     if not contract.classes:
         raise UsageError(f"model {contract.name} has no classes: leave {class_name!r} out")
     if class_name not in contract.classes:

@@ -17,7 +17,6 @@ from mdiff_client.sampling.planes import MultiPlane
 from mdiff_client.sampling.reverse import renoise, reverse_step
 from mdiff_client.sampling.thick_slices import PLAIN, GaussianModel, Thickness
 from mdiff_core import Descriptors, ModelContract, UsageError
-from mdiff_core.contract import PLANES
 
 
 def sample(
@@ -49,15 +48,13 @@ def sample(
     training = contract.schedule.build()
     schedule = plan.schedule(training)
     size = contract.cube
-    if condition.label is not None and set(contract.planes) == set(PLANES):
-        raise UsageError(f"model {contract.name} has a class for each plane: a volume of it takes no other")
     fractions, thicknesses = None, (PLAIN,) * len(schedule)
     if plan.tilt or plan.thick_slices:
-        references = _references(contract)
-        fractions = _fractions(references, condition)
+        references = _references(contract, condition)
+        fractions = tuple(of.fraction for of in references)
     if plan.thick_slices:
         sigmas = tuple(schedule.sigma.tolist())
-        thicknesses = _thicknesses(references, fractions, sigmas, size[0], plan.thick_slices)
+        thicknesses = _thicknesses(references, sigmas, size[0], plan.thick_slices)
     planes = MultiPlane(denoiser, condition, plan, training, fractions, on_evaluation)
     noise = Noise(seed, volume)
     shape = (contract.channels, *size)
@@ -79,36 +76,32 @@ def sample(
     return x.astype(np.float32)
 
 
-def _references(contract: ModelContract) -> tuple[Descriptors, ...]:
+def _references(contract: ModelContract, condition: Condition) -> tuple[Descriptors, ...]:
     """Of each phase, in the order of their labels."""
     if not contract.phases or not all(phase.name in contract.references for phase in contract.phases):
         raise UsageError(
             f"model {contract.name}: this plan needs phases with reference curves in the contract: use --plan paper"
         )
-    return tuple(contract.references[phase.name] for phase in contract.phases)
-
-
-def _fractions(references: tuple[Descriptors, ...], condition: Condition) -> tuple[float, ...]:
-    if condition.fractions:
-        return (1 - sum(condition.fractions), *condition.fractions)
-    return tuple(of.fraction for of in references)
+    references = contract.references_at(condition.fractions)
+    return tuple(references[phase.name] for phase in contract.phases)
 
 
 @lru_cache(maxsize=8)  # the same for every volume of a run
 def _thicknesses(
-    references: tuple[Descriptors, ...], fractions: tuple[float, ...], sigmas: tuple[float, ...], n: int, share: float
+    references: tuple[Descriptors, ...], sigmas: tuple[float, ...], n: int, share: float
 ) -> tuple[Thickness, ...]:
-    model = GaussianModel(np.mean([_autocovariance(*of) for of in zip(references, fractions, strict=True)], axis=0), n)
+    model = GaussianModel(np.mean([_autocovariance(of) for of in references], axis=0), n)
     return tuple(model.thickness(sigma, share) for sigma in sigmas)
 
 
-def _autocovariance(reference: Descriptors, fraction: float) -> npt.NDArray[np.float64]:
-    """Of a channel that is 1 in a phase and -1 elsewhere, if the phase has this fraction.
+def _autocovariance(of: Descriptors) -> npt.NDArray[np.float64]:
+    """Of a channel that is 1 in a phase and -1 elsewhere.
 
-    S2 is the moment of a field of 0 and 1, which are half as far apart. At another fraction than the reference's the
-    phase is taken to be correlated alike.
+    S2 is the moment of a field of 0 and 1, which are half as far apart. Where it was measured at another fraction,
+    S2(0), the phase is taken to be correlated alike.
     """
-    s2, f = np.array(reference.s2), reference.fraction
-    of_reference = s2 - s2[0] ** 2
-    scaled: npt.NDArray[np.float64] = 4 * of_reference * (fraction * (1 - fraction)) / (f * (1 - f))
-    return scaled
+    s2 = np.array(of.s2)
+    autocovariance: npt.NDArray[np.float64] = (
+        4 * of.fraction * (1 - of.fraction) * (s2 - s2[0] ** 2) / (s2[0] - s2[0] ** 2)
+    )
+    return autocovariance

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,13 +39,13 @@ class Batch:
     label: Tensor | None
     fractions: Tensor | None
 
-    def to(self, device: str | torch.device) -> Batch:
-        """The same on another device, images with channels last."""
-        return Batch(
-            self.x0.to(device=device, memory_format=torch.channels_last),
-            None if self.label is None else self.label.to(device),
-            None if self.fractions is None else self.fractions.to(device),
-        )
+    def part(self, rows: slice) -> Batch:
+        """Some of the images, with their conditions."""
+        return self._with_each(lambda tensor: tensor[rows])
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device, as :func:`moved` does it."""
+        return self._with_each(lambda tensor: moved(tensor, device))
 
     def with_conditions_dropped(self, dropped: Tensor, null_class: int | None) -> Batch:
         """Leave out the condition where ``dropped`` [B] is true (Ho & Salimans 2022, algorithm 1)."""
@@ -54,6 +54,21 @@ class Batch:
             self.label if self.label is None or null_class is None else self.label.masked_fill(dropped, null_class),
             None if self.fractions is None else self.fractions.masked_fill(dropped[:, None], NOT_TOLD),
         )
+
+    def _with_each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return Batch(
+            change(self.x0),
+            None if self.label is None else change(self.label),
+            None if self.fractions is None else change(self.fractions),
+        )
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """The same on another device, without waiting for it; images [B, C, H, W] with channels last."""
+    # A copy from pageable memory would wait until the GPU has done all it was given before.
+    pinned = tensor.pin_memory() if device.type == "cuda" else tensor
+    there = pinned.to(device, non_blocking=True)
+    return there.to(memory_format=torch.channels_last) if there.ndim == 4 else there
 
 
 @dataclass(frozen=True)
@@ -65,6 +80,7 @@ class Micrographs:
         phases: the phases of the labels; empty for grey levels.
         references: descriptors of the data, for each phase, by name.
         references_along: the same along one axis only, where the material is anisotropic.
+        references_told: the same of each material whose fractions are told, by the fraction of the second phase.
         classes: names of the labels.
         planes: the label that serves each plane, where the labels are planes.
         mirrored_only: tiles are mirrored but not turned, because their axes differ.
@@ -74,6 +90,7 @@ class Micrographs:
     phases: tuple[Phase, ...]
     references: Mapping[str, Descriptors] = field(default_factory=dict)
     references_along: Mapping[str, Mapping[str, Descriptors]] = field(default_factory=dict)
+    references_told: tuple[Mapping[str, Descriptors], ...] = ()
     classes: tuple[str, ...] = ()
     planes: Mapping[str, int] = field(default_factory=dict)
     mirrored_only: bool = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
 from mdiff_training.data.micrographs import Micrographs
 
@@ -21,14 +20,15 @@ def relative_errors(micrographs: Micrographs, tile: tuple[int, int]) -> dict[str
     2 π r C(r) g(r) / L², where g(r) = 1 - 4 r / (π L) + r² / (π L²) is the share of points from which a step r in a
     random direction stays inside; for large L, f (1 - f) times integral range over area.
 
-    C is that of the references, up to where it first vanishes: what follows is noise, or forced by taking f from the
-    same data. Grey levels have no fractions, and so no errors.
+    C and f are those of the references, where fractions are told of the middle material: what sets the others apart is
+    no scatter among its tiles. C is cut off where it first vanishes: what follows is noise, or forced by taking f from
+    the same data. Grey levels have no fractions, and so no errors.
     """
     side = math.sqrt(math.prod(tile))
     errors = {}
-    for label, phase in enumerate(micrographs.phases):
+    for phase in micrographs.phases:
         reference = micrographs.references[phase.name]
-        covariance = np.array(reference.s2) - np.mean(_fractions(micrographs, label) ** 2)
+        covariance = np.array(reference.s2) - reference.fraction**2
         below = np.flatnonzero(covariance <= 0)
         covariance = covariance[: below[0]] if len(below) else covariance
         lags = np.arange(len(covariance))
@@ -49,12 +49,3 @@ def rve_warning(micrographs: Micrographs, tile: tuple[int, int]) -> str | None:
         f"a tile of {tile[0]}×{tile[1]} is smaller than the material's RVE: its fraction of phase {name!r} varies by "
         f"±{errors[name]:.0%}; for ±{PRECISION:.0%} take tiles of {edge} pixels or more, or coarser pixels"
     )
-
-
-def _fractions(micrographs: Micrographs, label: int) -> npt.NDArray[np.float64]:
-    """Fractions of a phase that tiles scatter around: of each material, where there are several."""
-    told = np.array([stack.fractions for stack in micrographs.stacks])
-    if not told.size:
-        return np.array([micrographs.references[micrographs.phases[label].name].fraction])
-    fractions: npt.NDArray[np.float64] = told[:, label - 1] if label else 1 - told.sum(axis=1)
-    return fractions

@@ -30,8 +30,8 @@ class Reading:
     Attributes:
         phases: phases and their values, ``rest=0+2,active=1``; None: grey levels.
         crop: part of the data, ``93:157,118:182,0:300``; None: all of it.
-        axis: along which volumes are sliced.
-        planes: slices along all axes, each plane a class.
+        axis: along which volumes are sliced; None: the first.
+        planes: slices in all planes, each a class: of one volume, or three images, of the planes xy, xz and yz.
         independent: the slices of a file are independent images, not a volume.
         crops: number of random crops to take from an image; None: the image as it is.
         tell_fractions: each file's phase fractions are a condition.
@@ -44,15 +44,15 @@ class Reading:
             ``30:480``; None: the images as they are.
     """
 
-    phases: str | None
-    crop: str | None
-    axis: int
-    planes: bool
-    independent: bool
-    crops: int | None
-    tell_fractions: bool
-    raw_shape: str | None
-    raw_dtype: str
+    phases: str | None = None
+    crop: str | None = None
+    axis: int | None = None
+    planes: bool = False
+    independent: bool = False
+    crops: int | None = None
+    tell_fractions: bool = False
+    raw_shape: str | None = None
+    raw_dtype: str = "uint8"
     classes: str | None = None
     catalogue: Path | None = None
     per_class: int | None = None
@@ -61,8 +61,8 @@ class Reading:
     def __post_init__(self) -> None:
         if not self.phases and (self.planes or self.crops or self.tell_fractions or self.independent):
             raise UsageError("--planes, --crops, --independent and --tell-fractions are about phases: name them")
-        if self.planes and (self.crops or self.tell_fractions or self.independent):
-            raise UsageError("--planes takes whole volumes: leave --crops, --independent and --tell-fractions out")
+        if self.planes and (self.crops or self.tell_fractions or self.independent or self.axis is not None):
+            raise UsageError("--planes takes no --axis, --crops, --independent or --tell-fractions")
 
 
 def read_micrographs(paths: Sequence[Path], reading: Reading, tile: tuple[int, int], seed: int) -> Micrographs:
@@ -76,20 +76,21 @@ def read_micrographs(paths: Sequence[Path], reading: Reading, tile: tuple[int, i
         return _read_classes(paths, reading, tile, seed)
     if reading.classes or reading.catalogue or reading.per_class or reading.subregions:
         raise UsageError("--classes, --catalogue, --per-class and --subregions are about folders of images")
-    if len(paths) > 1 and not reading.tell_fractions:
-        raise UsageError(f"{len(paths)} files: only --tell-fractions takes more than one")
+    if reading.raw_shape and not any(path.suffix.lower() == ".raw" for path in paths):
+        raise UsageError("--raw-shape is about RAW files: there is none")
     arrays = [_read(path, reading) for path in paths]
+    axis = reading.axis or 0
     if not reading.phases:
-        return micrographs_of_grey_levels(arrays[0], axis=reading.axis, tile=tile)
+        return micrographs_of_grey_levels(arrays, axis=axis, tile=tile)
     phases = parse_phases(reading.phases)
     names = tuple(phases)
     labelled = [group_phases(array, phases, str(path)) for array, path in zip(arrays, paths, strict=True)]
     if reading.planes:
-        return micrographs_of_planes(labelled[0], names, tile=tile)
+        return micrographs_of_planes(labelled, names, tile=tile)
     found = micrographs_of_phases(
         labelled,
         names,
-        axis=reading.axis,
+        axis=axis,
         independent=reading.independent,
         tell_fractions=reading.tell_fractions,
         tile=tile,
@@ -98,8 +99,8 @@ def read_micrographs(paths: Sequence[Path], reading: Reading, tile: tuple[int, i
 
 
 def _read_classes(folders: Sequence[Path], reading: Reading, tile: tuple[int, int], seed: int) -> Micrographs:
-    if reading.phases:
-        raise UsageError("a folder holds grey-level images by class: leave --phases out")
+    if reading.phases or reading.axis is not None:
+        raise UsageError("a folder holds grey-level images by class: leave --phases and --axis out")
     only = [name.strip() for name in reading.classes.split(",")] if reading.classes else []
     images: dict[str, list[Path]] = {}
     for folder in folders:
