@@ -104,8 +104,9 @@ class _Trainer:
             provenance=Provenance("noise", "CC0-1.0", "benchmarks/training.py", "unknown"),
         )
         self.state = State.begin(config, self.contract, ranks.device)
+        model = config.model
         self.objective = Objective(
-            self.contract.schedule.build(), config.model.learned_variance, config.training.vlb_weight
+            self.contract.schedule.build(), model.learned_variance, config.training.vlb_weight, model.velocity
         )
 
     def draw(self) -> object:

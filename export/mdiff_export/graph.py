@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from mdiff_core import CONTRACT_KEY, ContractError, ModelContract, UsageError
 from mdiff_export import OLDEST_OPSET
 from mdiff_export.wire import inputs, outputs, random_batch
-from mdiff_training.unet import UNet
+from mdiff_training.denoiser import Denoiser
 
 
 class WireDenoiser(nn.Module):
     """A network that takes its steps and labels as [N, 1], and gives ``eps`` and, where it is learned, ``v``."""
 
-    def __init__(self, network: UNet) -> None:
+    def __init__(self, network: Denoiser) -> None:
         super().__init__()
         self.network = network
         self.eval()
@@ -35,7 +35,7 @@ class WireDenoiser(nn.Module):
         return (eps,) if v is None else (eps, v)
 
 
-def check_contract(network: UNet, contract: ModelContract) -> None:
+def check_contract(network: Denoiser, contract: ModelContract) -> None:
     """Refuse a network that is not the one its contract describes.
 
     Raises:
@@ -62,7 +62,7 @@ def check_contract(network: UNet, contract: ModelContract) -> None:
             raise ContractError(f"model {contract.name}: the network has {message} as its contract says")
 
 
-def export_graph(network: UNet, contract: ModelContract, path: Path, opset: int = OLDEST_OPSET) -> None:
+def export_graph(network: Denoiser, contract: ModelContract, path: Path, opset: int = OLDEST_OPSET) -> None:
     """Write the network as one ONNX file with a dynamic batch axis and the contract under ``CONTRACT_KEY``.
 
     Raises:

@@ -14,7 +14,7 @@ from mdiff_export.config import triton_config
 from mdiff_export.graph import check_contract, export_graph
 from mdiff_export.parity import Parity, check_parity
 from mdiff_training.checkpoint import Checkpoint
-from mdiff_training.unet import UNet
+from mdiff_training.denoiser import Denoiser
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def export_model(
     return ExportedModel(target, parity)
 
 
-def _network(checkpoint: Checkpoint) -> UNet:
+def _network(checkpoint: Checkpoint) -> Denoiser:
     try:
         return checkpoint.denoiser()
     except RuntimeError as error:
@@ -86,7 +86,7 @@ def _network(checkpoint: Checkpoint) -> UNet:
 
 def _fill(
     folder: Path,
-    network: UNet,
+    network: Denoiser,
     contract: ModelContract,
     checkpoint: Checkpoint,
     max_batch: int,

@@ -12,7 +12,7 @@ import torch
 from mdiff_core import ContractError, ModelContract
 from mdiff_export.graph import WireDenoiser
 from mdiff_export.wire import outputs, random_batch
-from mdiff_training.unet import UNet
+from mdiff_training.denoiser import Denoiser
 
 TOLERANCE = 1e-4
 
@@ -26,7 +26,7 @@ class Parity:
     steps: tuple[int, ...]
 
 
-def check_parity(network: UNet, contract: ModelContract, path: Path, max_batch: int) -> Parity:
+def check_parity(network: Denoiser, contract: ModelContract, path: Path, max_batch: int) -> Parity:
     """Compare torch and onnxruntime (CPU, float32) at batches 1, 2, 3 and ``max_batch``.
 
     The steps run from 0 to T − 1 and differ within a batch, as they do where a server joins requests.

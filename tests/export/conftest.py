@@ -18,7 +18,7 @@ PLAIN = UNetConfig(
 )
 # The fewest nodes: what an export costs is the time that torch takes to trace them.
 TINY = dataclasses.replace(PLAIN, multipliers=(1,), attention=(False,))
-CONDITIONAL = dataclasses.replace(PLAIN, channels=3, labels=3, fractions=2, learned_variance=True)
+CONDITIONAL = dataclasses.replace(PLAIN, channels=3, labels=3, fractions=2, learned_variance=True, velocity=True)
 
 
 BALLS = ModelContract(

@@ -153,7 +153,7 @@ def test_a_graph_of_other_weights_fails_parity(plain: Checkpoint, plain_graph: P
 
 def test_a_network_that_gives_nan_fails_parity(plain: Checkpoint, plain_graph: Path):
     network = plain.denoiser()
-    torch.nn.init.constant_(network.head.bias, torch.nan)
+    torch.nn.init.constant_(network.network.head.bias, torch.nan)
     with pytest.raises(ContractError, match="differ by nan"):
         check_parity(network, plain.contract, plain_graph, max_batch=2)
 

@@ -55,7 +55,7 @@ def test_the_contract_can_be_read_without_mdiff(checkpoint: Checkpoint, tmp_path
 def test_the_denoiser_has_the_averaged_weights_and_is_evaluated(checkpoint: Checkpoint):
     denoiser = checkpoint.denoiser()
     assert not denoiser.training
-    for name, value in denoiser.state_dict().items():
+    for name, value in denoiser.network.state_dict().items():
         assert torch.equal(value, checkpoint.tensors[f"ema.{name}"])
 
 

@@ -226,3 +226,25 @@ def test_far_off_predictions_are_finite_and_can_be_learned_from(distance: float)
     assert terms.isfinite().all()
     assert v.grad.isfinite().all()
     assert v.grad.flatten(1).any(dim=1).all()
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_a_network_of_the_velocity_is_held_to_it_and_its_variance_to_the_noise_that_follows(learned: bool):
+    """L_simple is that of ε over ᾱ, and L_vlb that of the ε which the velocity stands for."""
+    schedule = SCHEDULES["short"]
+    x0, t = grey_images(), torch.arange(8) * 2
+    generator = torch.Generator().manual_seed(2)
+    noise, eps, v = (torch.randn(x0.shape, generator=generator, dtype=torch.float64) for _ in range(3))
+    v = v.sigmoid()
+    alpha_bar = torch.from_numpy(schedule.alpha_bar)[t, None, None, None]
+
+    def velocity(x: torch.Tensor, steps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return (eps - (1 - alpha_bar).sqrt() * x) / alpha_bar.sqrt(), v
+
+    def terms(weight: float, **of: bool) -> torch.Tensor:
+        predict = velocity if of else lambda x, steps: (eps, v)
+        return Objective(schedule, learned, weight, **of).terms(predict, x0, t, noise)
+
+    of_noise = terms(0.0)
+    torch.testing.assert_close(terms(0.0, velocity=True), of_noise / alpha_bar.flatten())
+    torch.testing.assert_close(terms(0.5, velocity=True) - terms(0.0, velocity=True), terms(0.5) - of_noise)

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mdiff_core import DataError, ModelContract
+from mdiff_training.denoiser import Denoiser
 from mdiff_training.unet import UNet, UNetConfig
 
 LOSS_WINDOW = 100
@@ -92,11 +93,11 @@ class Checkpoint:
             raise DataError(f"{path}: not a checkpoint of mdiff, or damaged ({error})") from error
         return cls(ModelContract.from_json(contract), config, step, losses, tensors, data)
 
-    def denoiser(self) -> UNet:
+    def denoiser(self) -> Denoiser:
         """The network with the averaged weights, in evaluation mode."""
         network = UNet(self.network)
         network.load_state_dict(self.part("ema"))
-        return network.eval()
+        return Denoiser(network, self.contract.schedule.build()).eval()
 
     def weights_sha256(self) -> str:
         """sha256 over names and values of the averaged weights, in the order of their names."""

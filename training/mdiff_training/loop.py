@@ -78,7 +78,9 @@ def train(
         network = ranks.wrapped(state.network)
         if plan.compile:
             network.compile()
-        objective = Objective(contract.schedule.build(), config.model.learned_variance, plan.vlb_weight)
+        objective = Objective(
+            contract.schedule.build(), config.model.learned_variance, plan.vlb_weight, config.model.velocity
+        )
         measured: list[Tensor] = []
         noted, clock = state.step, time.perf_counter()
         began = clock - journal.seconds
@@ -114,7 +116,7 @@ def train(
                 row = {"loss": loss, "gradient_norm": norm, "images_per_s": rate, "learning_rate": state.learning_rate}
                 if sample and ranks.writes:
                     picture = pictures / f"{state.step:06d}.png"
-                    row |= take_samples(state.denoiser(), micrographs, contract, plan, picture)
+                    row |= take_samples(state.denoiser(objective.schedule), micrographs, contract, plan, picture)
                 journal.write(state.step, row | {"seconds": now - began})
                 progress.set_postfix_str(f"loss {loss:.4f}, {rate:.0f} images/s")
                 noted, clock = state.step, time.perf_counter()

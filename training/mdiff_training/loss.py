@@ -23,38 +23,43 @@ _HALF_LEVEL = 1 / 255
 class Objective:
     """What training minimizes, for each image of a batch.
 
-    L_simple = ‖ε − ε_θ(x_t, t)‖², the mean over pixels (Ho et al. 2020, eq. 14). Where the variance is learned,
-    L_hybrid = L_simple + λ L_vlb (Nichol & Dhariwal 2021, eq. 16): L_vlb teaches Σ (Düreth et al. eq. 5) alone, the
-    gradient stops at the mean. As in improved-diffusion, the terms of L_vlb are in **bits per dimension**, and a step
-    stands for the sum over all T of them: λ T L_t is what is added. L_T has no parameters and is left out.
+    L_simple = ‖ε − ε_θ(x_t, t)‖², the mean over pixels (Ho et al. 2020, eq. 14); of a network that gives the velocity
+    √ᾱ ε − √(1−ᾱ) x_0 the same of that, which weighs the error of ε by 1/ᾱ (Salimans & Ho 2022, section 4). Where the
+    variance is learned, L_hybrid = L_simple + λ L_vlb (Nichol & Dhariwal 2021, eq. 16): L_vlb teaches Σ (Düreth et al.
+    eq. 5) alone, the gradient stops at the mean. As in improved-diffusion, the terms of L_vlb are in **bits per
+    dimension**, and a step stands for the sum over all T of them: λ T L_t is what is added. L_T has no parameters and
+    is left out.
 
     Attributes:
         schedule: the noise schedule of training.
         learned_variance: whether the network gives v.
         vlb_weight: λ.
+        velocity: whether the network gives the velocity, not ε.
     """
 
     schedule: NoiseSchedule
     learned_variance: bool
     vlb_weight: float = 0.001
+    velocity: bool = False
 
     def terms(self, predict: Predict, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """The loss of each image [B], to be averaged, or weighted first where the steps were not drawn evenly.
 
         Args:
-            predict: x_t and t to ε_θ and, where it is learned, v in [0, 1]; of any precision.
+            predict: x_t and t to ε_θ or the velocity and, where it is learned, v in [0, 1]; of any precision.
             x0: clean images [B, C, H, W] in [-1, 1].
             t: their steps [B], int64, on the device of ``x0``.
             noise: standard normal, like ``x0``.
         """
         signal, spread, *variational = self._coefficients(x0)[:, t, None, None, None]
-        eps, v = predict(signal * x0 + spread * noise, t)
-        error = eps.to(x0.dtype) - noise
+        output, v = predict(signal * x0 + spread * noise, t)
+        error = output.to(x0.dtype) - (signal * noise - spread * x0 if self.velocity else noise)
         simple = error.square().mean(dim=(1, 2, 3))
         if not self.learned_variance:
             return simple
         assert v is not None, "the objective of a learned variance needs a network that gives v"
-        return simple + self.vlb_weight * len(self.schedule) * self._vlb(x0, t, error.detach(), v, *variational)
+        of_noise = (signal * error if self.velocity else error).detach()
+        return simple + self.vlb_weight * len(self.schedule) * self._vlb(x0, t, of_noise, v, *variational)
 
     @cached_property
     def _tables(self) -> dict[tuple[torch.device, torch.dtype], Tensor]:

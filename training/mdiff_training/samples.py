@@ -16,7 +16,7 @@ from torch import Tensor
 from mdiff_core import DataError, Descriptors, ModelContract, NoiseSchedule, error_rate
 from mdiff_training.config import OptimizerConfig
 from mdiff_training.data.micrographs import Batch, Micrographs
-from mdiff_training.unet import UNet
+from mdiff_training.denoiser import Denoiser
 
 IMAGES = 64
 STEPS = 20
@@ -30,7 +30,7 @@ def sample_columns(contract: ModelContract) -> tuple[str, ...]:
 
 
 def take_samples(
-    denoiser: UNet, micrographs: Micrographs, contract: ModelContract, plan: OptimizerConfig, path: Path
+    denoiser: Denoiser, micrographs: Micrographs, contract: ModelContract, plan: OptimizerConfig, path: Path
 ) -> dict[str, float]:
     """Sample :data:`IMAGES` images, write them as one PNG to ``path``, and measure them.
 
@@ -56,7 +56,7 @@ def take_samples(
 
 
 @torch.no_grad()
-def sample(denoiser: UNet, like: Batch, noise: Tensor, schedule: NoiseSchedule, plan: OptimizerConfig) -> Tensor:
+def sample(denoiser: Denoiser, like: Batch, noise: Tensor, schedule: NoiseSchedule, plan: OptimizerConfig) -> Tensor:
     """Images [N, C, H, W] on the CPU, under the conditions of ``like``."""
     device = next(denoiser.parameters()).device
     size = 4 * plan.batch // plan.accumulate  # without gradients memory has room for more than in training

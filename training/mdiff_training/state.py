@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from mdiff_core import ModelContract, UsageError
+from mdiff_core import ModelContract, NoiseSchedule, UsageError
 from mdiff_training.checkpoint import Checkpoint
 from mdiff_training.config import TrainingConfig
+from mdiff_training.denoiser import Denoiser
 from mdiff_training.timesteps import TimestepSampler, timestep_sampler
 from mdiff_training.unet import UNet, UNetConfig
 
@@ -67,11 +68,11 @@ class State:
         """Let the average follow the weights: it keeps ``decay`` of what it was."""
         torch._foreach_lerp_(list(self.averaged.values()), list(self.network.state_dict().values()), 1 - decay)
 
-    def denoiser(self) -> UNet:
+    def denoiser(self, schedule: NoiseSchedule) -> Denoiser:
         """A network with the averaged weights, in evaluation mode."""
-        denoiser = UNet(self.network.config).to(next(self.network.parameters()).device)
-        denoiser.load_state_dict(self.averaged)
-        return denoiser.eval()
+        network = UNet(self.network.config)
+        network.load_state_dict(self.averaged)
+        return Denoiser(network, schedule).to(next(self.network.parameters()).device).eval()
 
     def checkpoint(self, contract: ModelContract) -> Checkpoint:
         """The state as it can be saved."""

@@ -34,6 +34,8 @@ class UNetConfig:
         pixel_unshuffle: stem factor; 1 is a plain stem.
         labels: number of labels of the class embedding, the null class included; 0: the network takes no label.
         fractions: how many phase fractions the network is told; 0: none.
+        velocity: the network gives the velocity √ᾱ ε − √(1−ᾱ) x_0 (Salimans & Ho 2022), not ε. At high noise a small
+            error of ε is a large one of x̂_0, above all of its mean; the velocity is there all but −x_0.
         learned_variance: also predict v, the variance interpolation (Düreth et al. eq. 5).
         dropout: probability inside the residual blocks.
         scale_shift: the embedding scales and shifts the second normalization of a block; if not, it is added before.
@@ -57,6 +59,7 @@ class UNetConfig:
     pixel_unshuffle: int = 2
     labels: int = 0
     fractions: int = 0
+    velocity: bool = False
     learned_variance: bool = False
     dropout: float = 0.0
     scale_shift: bool = True
@@ -197,7 +200,7 @@ class FractionEmbedding(nn.Module):
 
 
 class UNet(nn.Module):
-    """ε_θ(x_t, t[, label, fractions]), and v where the variance is learned."""
+    """ε_θ(x_t, t[, label, fractions]), or the velocity, and v where the variance is learned."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -246,7 +249,7 @@ class UNet(nn.Module):
     def forward(
         self, x: Tensor, t: Tensor, label: Tensor | None = None, fractions: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Predict the noise.
+        """Predict the noise, or the velocity.
 
         Args:
             x: noisy images [B, C, H, W], H and W multiples of ``config.stride``.
@@ -255,8 +258,8 @@ class UNet(nn.Module):
             fractions: phase fractions [B, P], -1 for "not told", where the network takes them.
 
         Returns:
-            ``eps`` [B, C, H, W], and ``v`` of the same shape, unscaled in [0, 1] where the network has learned to
-            interpolate, or None.
+            ``eps``, or the velocity, [B, C, H, W], and ``v`` of the same shape, unscaled in [0, 1] where the network
+            has learned to interpolate, or None.
         """
         embedding = self.time(timestep_embedding(t * self.config.timestep_scale, self.config.base_channels))
         if self.label is not None:
