@@ -146,7 +146,7 @@ def test_parity_is_measured_over_batches_and_all_of_the_schedule(plain: Checkpoi
 
 def test_a_graph_of_other_weights_fails_parity(plain: Checkpoint, plain_graph: Path):
     network = plain.denoiser()
-    torch.nn.init.normal_(network.stem.weight)
+    torch.nn.init.normal_(network.network.stem.weight)
     with pytest.raises(ContractError, match=r"differ by [\d.]+ in 'eps' at batch 1"):
         check_parity(network, plain.contract, plain_graph, max_batch=2)
 
