@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -93,7 +94,7 @@ def generate2d(
     from mdiff_client.generate import generate_images, image_evaluations
     from mdiff_client.image_files import check_images
     from mdiff_client.progress import progress
-    from mdiff_client.report import costs_text, image_costs, images_json, images_text
+    from mdiff_client.report import image_costs, images_json, images_text
     from mdiff_client.sampling import IMAGES, Condition, changed
 
     chosen = changed(IMAGES, sampler=sampler, steps=steps, eta=eta)
@@ -102,8 +103,7 @@ def generate2d(
     if dry_run:
         contract = place.contract(model)
         condition = Condition.asked(contract, class_, fraction or [], guidance, volume=False)
-        cost = image_costs(contract, chosen, count, condition, grey=grey)
-        typer.echo(dumps(cost) if json else costs_text(cost))
+        _print_costs(image_costs(contract, chosen, count, condition, grey=grey), json)
         return
     with place.denoiser(model, patience) as denoiser:
         contract = denoiser.contract
@@ -153,7 +153,7 @@ def generate3d(
     from mdiff_client.evaluation import evaluate
     from mdiff_client.generate import generate
     from mdiff_client.progress import progress
-    from mdiff_client.report import costs, costs_text
+    from mdiff_client.report import costs
     from mdiff_client.sampling import Condition, named_plan
 
     chosen = named_plan(plan, steps=steps, harmonize=harmonize, sampler=sampler, eta=eta)
@@ -162,8 +162,7 @@ def generate3d(
     if dry_run:
         contract = place.contract(model)
         condition = Condition.asked(contract, class_, fraction or [], guidance, volume=True)
-        cost = costs(contract, chosen, count, condition, grey=grey)
-        typer.echo(dumps(cost) if json else costs_text(cost))
+        _print_costs(costs(contract, chosen, count, condition, grey=grey), json)
         return
     with place.denoiser(model, patience) as denoiser:
         contract = denoiser.contract
@@ -183,8 +182,7 @@ def generate3d(
     if contract.phases:
         _report(store, evaluate(store), json)
     else:
-        cost = costs(contract, chosen, count, condition, grey=grey)
-        typer.echo(dumps(cost) if json else costs_text(cost))
+        _print_costs(costs(contract, chosen, count, condition, grey=grey), json)
 
 
 @app.command("evaluate")
@@ -246,6 +244,12 @@ def preview_command(
         picture.save(out, format="PNG")
     except OSError as error:
         raise DataError(f"{out}: cannot be written ({error.strerror or error})") from error
+
+
+def _print_costs(costs: Mapping[str, int | str], json: bool) -> None:
+    from mdiff_client.report import costs_text
+
+    typer.echo(dumps(costs) if json else costs_text(costs))
 
 
 def _report(store: VolumeStore, evaluation: Evaluation, json: bool) -> None:

@@ -111,7 +111,7 @@ def evaluate(store: VolumeStore, reference: Labels | None = None, floor: Labels 
     if reference is None:
         references, along = contract.references_at(store.condition.fractions), contract.references_along
     else:
-        references, along = _references(reference, contract)
+        references, along = _references(reference, contract, names)
     volumes = (store.labels(index) for index in indices)
     compared = _compared(volumes, {ALL_AXES: references, **along}, names)
     crops = random_crops(floor, contract.image_size[0], CROPS) if floor is not None else None
@@ -154,9 +154,10 @@ def _phase_names(contract: ModelContract) -> list[str]:
     return [phase.name for phase in contract.phases]
 
 
-def _references(real: Labels, contract: ModelContract) -> tuple[References, Mapping[str, References]]:
+def _references(
+    real: Labels, contract: ModelContract, names: Sequence[str]
+) -> tuple[References, Mapping[str, References]]:
     """Of real material: over all its axes and, where the model knows its planes apart, along each axis of a volume."""
-    names = _phase_names(contract)
     along = {
         name: reference_descriptors(real, names, contract.image_size, [axis])
         for axis, name in enumerate(AXES)

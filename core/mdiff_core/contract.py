@@ -173,13 +173,13 @@ class ModelContract:
             return self.references
         names = [phase.name for phase in self.phases]
         told = sorted(self.references_told or (self.references,), key=lambda of: of[names[1]].fraction)
-        apart = [math.dist(fractions, [of[name].fraction for name in names[1:]]) for of in told]
-        nearest = told[apart.index(min(apart))]
         if len(names) == 2:
             above = bisect.bisect([of[names[1]].fraction for of in told], fractions[0])
-            nearest = _between(*told[max(above - 1, 0) : above + 1], fraction=fractions[0], phase=names[1])
+            found = _between(*told[max(above - 1, 0) : above + 1], fraction=fractions[0], phase=names[1])
+        else:
+            found = min(told, key=lambda of: math.dist(fractions, [of[name].fraction for name in names[1:]]))
         asked = dict(zip(names, (1 - sum(fractions), *fractions), strict=True))
-        return {name: dataclasses.replace(of, fraction=asked[name]) for name, of in nearest.items()}
+        return {name: dataclasses.replace(of, fraction=asked[name]) for name, of in found.items()}
 
     @property
     def labels(self) -> int:

@@ -1,6 +1,8 @@
 """Denoisers with a closed-form answer, and a network that takes every condition there is, served and embedded."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -85,6 +87,28 @@ class PixelDenoiser:
         eps = np.sqrt(1 - a) * (x - np.sqrt(a) * mean) / (a * self.VARIANCE + 1 - a)
         v = np.broadcast_to(self.V[label][:, None, None, None], x.shape).astype(np.float32)
         return eps.astype(np.float32), v if self.contract.prediction == "epsilon+variance" else None
+
+
+@pytest.fixture(scope="session")
+def client():
+    """The command line as a user meets it: in a process of its own."""
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "mdiff_client", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def assert_one_line():
+    def check(result, code, complaint):
+        assert result.returncode == code, result.stderr
+        assert result.stdout == ""
+        assert result.stderr.count("\n") == 1
+        assert complaint in result.stderr
+
+    return check
 
 
 @pytest.fixture

@@ -17,20 +17,8 @@ from mdiff_training.data.spheres import spheres
 QUICK = ["--steps", "2"]
 
 
-def client(*arguments):
-    command = [sys.executable, "-m", "mdiff_client", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-
-
-def assert_one_line(result, code, complaint):
-    assert result.returncode == code, result.stderr
-    assert result.stdout == ""
-    assert result.stderr.count("\n") == 1
-    assert complaint in result.stderr
-
-
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
+def store(client, tmp_path_factory):
     out = tmp_path_factory.mktemp("cli") / "rve.zarr"
     result = client("generate3d", out, "--seed", 5, "--count", 2, "--json", *QUICK)
     assert result.returncode == 0, result.stderr
@@ -51,14 +39,14 @@ def test_generate3d_leaves_volumes_and_reports_their_errors(store):
     assert low <= high
 
 
-def test_the_same_seed_gives_the_same_volumes(store, tmp_path):
+def test_the_same_seed_gives_the_same_volumes(client, store, tmp_path):
     out, _ = store
     client("generate3d", tmp_path / "again.zarr", "--seed", 5, *QUICK)
     again = zarr.open_array(tmp_path / "again.zarr" / "0", mode="r")
     assert (again[0] == zarr.open_array(out / "0", mode="r")[0]).all()
 
 
-def test_evaluate_prints_a_table_for_people(store):
+def test_evaluate_prints_a_table_for_people(client, store):
     result = client("evaluate", store[0])
     assert result.returncode == 0, result.stderr
     assert "2 volumes of spheres64" in result.stdout
@@ -68,7 +56,7 @@ def test_evaluate_prints_a_table_for_people(store):
     ]
 
 
-def test_evaluate_takes_real_material_as_reference_and_floor(store, tmp_path):
+def test_evaluate_takes_real_material_as_reference_and_floor(client, store, tmp_path):
     real = tmp_path / "real.npy"
     np.save(real, spheres((100, 70, 70), seed=1))
     result = client("evaluate", store[0], "--against", real, "--floor", real, "--phases", "matrix=0,sphere=1", "--json")
@@ -77,7 +65,7 @@ def test_evaluate_takes_real_material_as_reference_and_floor(store, tmp_path):
     assert report["floor"]["sphere"]["s2_error_percent"] < report["phases"]["sphere"]["s2_error_percent"]
 
 
-def test_preview_draws_a_png(store, tmp_path):
+def test_preview_draws_a_png(client, store, tmp_path):
     result = client("preview", store[0], tmp_path / "rve.png", "--volume", 1)
     assert result.returncode == 0, result.stderr
     with Image.open(tmp_path / "rve.png") as picture:
@@ -85,33 +73,33 @@ def test_preview_draws_a_png(store, tmp_path):
         assert min(picture.size) > 300
 
 
-def test_preview_draws_grey_levels_too(tmp_path):
+def test_preview_draws_grey_levels_too(client, tmp_path):
     client("generate3d", tmp_path / "grey.zarr", "--grey", "--steps", 1)
     result = client("preview", tmp_path / "grey.zarr", tmp_path / "grey.png")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "grey.png").is_file()
 
 
-def test_info_prints_the_contracts_of_the_bundled_models():
+def test_info_prints_the_contracts_of_the_bundled_models(client):
     assert set(json.loads(client("info", "--json").stdout)) == {"spheres64", "nmc64"}
     text = client("info", "--model", "nmc64").stdout
     assert "BSD-3-Clause" in text
     assert "T = 1000" in text
 
 
-def test_info_tells_what_may_be_asked_for(told_repository):
+def test_info_tells_what_may_be_asked_for(client, told_repository):
     lines = [line.split(maxsplit=1) for line in client("info", "--repository", told_repository).stdout.splitlines()]
     assert ["classes", "fine, coarse"] in lines
     assert ["fractions", "sphere 0.2-0.6"] in lines
     assert ["guidance", "can be guided"] in lines
 
 
-def test_info_asks_a_server(triton):
+def test_info_asks_a_server(client, triton):
     report = json.loads(client("info", "--url", triton.grpc_address, "--json").stdout)
     assert report == json.loads(client("info", "--json").stdout)
 
 
-def test_generate3d_against_a_server(triton, store, tmp_path):
+def test_generate3d_against_a_server(client, triton, store, tmp_path):
     out = tmp_path / "served.zarr"
     result = client("generate3d", out, "--url", triton.grpc_address, "--seed", 5, *QUICK)
     assert result.returncode == 0, result.stderr
@@ -119,7 +107,7 @@ def test_generate3d_against_a_server(triton, store, tmp_path):
     assert (served == embedded).mean() > 0.9999
 
 
-def test_a_dry_run_tells_the_cost_and_makes_nothing(tmp_path):
+def test_a_dry_run_tells_the_cost_and_makes_nothing(client, tmp_path):
     result = client("generate3d", tmp_path / "out.zarr", "--plan", "paper", "--count", 3, "--dry-run", "--json")
     cost = json.loads(result.stdout)
     assert cost["evaluations_per_volume"] == 10_000
@@ -127,7 +115,7 @@ def test_a_dry_run_tells_the_cost_and_makes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_there_is_no_progress_bar_without_a_terminal(tmp_path):
+def test_there_is_no_progress_bar_without_a_terminal(client, tmp_path):
     assert client("generate3d", tmp_path / "out.zarr", "--steps", 1).stderr == ""
 
 
@@ -142,35 +130,35 @@ def test_there_is_no_progress_bar_without_a_terminal(tmp_path):
         (["--repository", "nowhere", "--url", "localhost:1"], 2, "not both"),
     ],
 )
-def test_a_wrong_request_is_one_line_and_leaves_nothing(tmp_path, arguments, code, complaint):
+def test_a_wrong_request_is_one_line_and_leaves_nothing(client, assert_one_line, tmp_path, arguments, code, complaint):
     assert_one_line(client("generate3d", tmp_path / "out.zarr", *arguments), code, complaint)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_existing_output_is_left_alone(tmp_path):
+def test_an_existing_output_is_left_alone(client, assert_one_line, tmp_path):
     (tmp_path / "out.zarr").write_text("precious")
     assert_one_line(client("generate3d", tmp_path / "out.zarr"), 2, "exists: choose another name")
     assert (tmp_path / "out.zarr").read_text() == "precious"
 
 
-def test_an_unwritable_output_is_told_before_sampling(tmp_path):
+def test_an_unwritable_output_is_told_before_sampling(client, assert_one_line, tmp_path):
     (tmp_path / "file").write_text("")
     assert_one_line(client("generate3d", tmp_path / "file" / "out.zarr", "--plan", "paper"), 3, "cannot be written")
 
 
-def test_a_dead_server_leaves_nothing(tmp_path, free_port):
+def test_a_dead_server_leaves_nothing(client, assert_one_line, tmp_path, free_port):
     result = client("generate3d", tmp_path / "out.zarr", "--url", f"127.0.0.1:{free_port()}")
     assert_one_line(result, 5, "no server answers")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wrong_model_name_on_a_server_leaves_nothing(tmp_path, tiny_triton):
+def test_a_wrong_model_name_on_a_server_leaves_nothing(client, assert_one_line, tmp_path, tiny_triton):
     result = client("generate3d", tmp_path / "out.zarr", "--url", tiny_triton.grpc_address, "--model", "granite")
     assert_one_line(result, 6, "has no model 'granite'")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_frozen_server_leaves_nothing(tmp_path, tiny_repository, start_triton):
+def test_a_frozen_server_leaves_nothing(client, assert_one_line, tmp_path, tiny_repository, start_triton):
     server = start_triton(tiny_repository)
     server.process.send_signal(signal.SIGSTOP)
     result = client(
@@ -180,14 +168,14 @@ def test_a_frozen_server_leaves_nothing(tmp_path, tiny_repository, start_triton)
     assert not (tmp_path / "out.zarr").exists()
 
 
-def test_a_truncated_onnx_file_is_one_line(tmp_path, tiny_repository):
+def test_a_truncated_onnx_file_is_one_line(client, assert_one_line, tmp_path, tiny_repository):
     path = tiny_repository / "tiny" / "1" / "model.onnx"
     path.write_bytes(path.read_bytes()[:200])
     result = client("generate3d", tmp_path / "out.zarr", "--repository", tiny_repository, "--model", "tiny")
     assert_one_line(result, 3, "not a readable ONNX model")
 
 
-def test_a_contract_of_an_unknown_version_is_one_line(tmp_path, tiny_repository):
+def test_a_contract_of_an_unknown_version_is_one_line(client, assert_one_line, tmp_path, tiny_repository):
     path = tiny_repository / "tiny" / "1" / "model.onnx"
     model = onnx.load(path)
     onnx.helper.set_model_props(model, {CONTRACT_KEY: '{"version": 99}'})
@@ -196,7 +184,7 @@ def test_a_contract_of_an_unknown_version_is_one_line(tmp_path, tiny_repository)
     assert_one_line(result, 4, "version 99 is unknown")
 
 
-def test_the_phases_of_real_data_need_real_data(store):
+def test_the_phases_of_real_data_need_real_data(client, assert_one_line, store):
     assert_one_line(client("evaluate", store[0], "--phases", "matrix=0,sphere=1"), 2, "--against or --floor")
 
 

@@ -1,8 +1,6 @@
 """Images from the command line, and both engines under every condition there is."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,20 +12,8 @@ from mdiff_client.sampling import IMAGES, Condition, changed, named_plan, sample
 ASKED = ["--class", "coarse", "--fraction", "0.3", "--guidance", "2"]
 
 
-def client(*arguments):
-    command = [sys.executable, "-m", "mdiff_client", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-
-
-def assert_one_line(result, code, complaint):
-    assert result.returncode == code, result.stderr
-    assert result.stdout == ""
-    assert result.stderr.count("\n") == 1
-    assert complaint in result.stderr
-
-
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(client, tmp_path_factory):
     out = tmp_path_factory.mktemp("images") / "spheres.npy"
     result = client("generate2d", out, "--seed", 5, "--count", 3, "--steps", 4, "--json")
     assert result.returncode == 0, result.stderr
@@ -47,7 +33,7 @@ def test_generate2d_leaves_images_and_reports_their_errors(made):
     assert low <= high
 
 
-def test_the_same_seed_gives_the_same_images_and_a_table(made, tmp_path):
+def test_the_same_seed_gives_the_same_images_and_a_table(client, made, tmp_path):
     result = client("generate2d", tmp_path / "again.npy", "--seed", 5, "--count", 2, "--steps", 4)
     assert (np.load(tmp_path / "again.npy") == made[0][:2]).all()
     assert "2 images of spheres64, 4 evaluations" in result.stdout
@@ -61,7 +47,9 @@ def test_the_same_seed_gives_the_same_images_and_a_table(made, tmp_path):
     ("arguments", "evaluations", "images"),
     [(["generate2d", "--count", 70, "--steps", 10], 20, 128), (["generate3d", "--plan", "paper"], 1000, 32)],
 )
-def test_guidance_doubles_the_images_of_an_evaluation(tmp_path, told_repository, arguments, evaluations, images):
+def test_guidance_doubles_the_images_of_an_evaluation(
+    client, tmp_path, told_repository, arguments, evaluations, images
+):
     command, *options = arguments
     place = ["--repository", told_repository, "--model", "told"]
     result = client(command, tmp_path / "out.zarr", *place, *options, *ASKED, "--dry-run", "--json")
@@ -72,7 +60,7 @@ def test_guidance_doubles_the_images_of_an_evaluation(tmp_path, told_repository,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_volumes_are_asked_for_as_images_are(tmp_path, told_repository):
+def test_volumes_are_asked_for_as_images_are(client, tmp_path, told_repository):
     out = tmp_path / "out.zarr"
     result = client("generate3d", out, "--repository", told_repository, "--model", "told", "--steps", 2, *ASKED)
     assert result.returncode == 0, result.stderr
@@ -91,7 +79,7 @@ def test_volumes_are_asked_for_as_images_are(tmp_path, told_repository):
     ],
 )
 def test_what_the_model_cannot_give_is_one_line_and_leaves_nothing(
-    tmp_path, told_repository, command, arguments, complaint
+    client, assert_one_line, tmp_path, told_repository, command, arguments, complaint
 ):
     place = ["--repository", told_repository, "--model", "told"]
     assert_one_line(client(command, tmp_path / "out.zarr", *place, *arguments), 2, complaint)
@@ -107,7 +95,9 @@ def test_what_the_model_cannot_give_is_one_line_and_leaves_nothing(
         ("out.npy", ["--url", "127.0.0.1:1"], 5, "no server answers"),
     ],
 )
-def test_a_wrong_request_is_one_line_and_leaves_nothing(tmp_path, name, arguments, code, complaint):
+def test_a_wrong_request_is_one_line_and_leaves_nothing(
+    client, assert_one_line, tmp_path, name, arguments, code, complaint
+):
     assert_one_line(client("generate2d", tmp_path / name, *arguments), code, complaint)
     assert list(tmp_path.iterdir()) == []
 

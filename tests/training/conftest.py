@@ -1,5 +1,6 @@
 """A network and a material small enough to train inside a test."""
 
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from mdiff_core import ModelContract, Provenance, ScheduleSpec
+from mdiff_training.cli import main
 from mdiff_training.config import OptimizerConfig, TrainingConfig
 from mdiff_training.data.micrographs import Micrographs
 from mdiff_training.data.volumes import micrographs_of_phases
@@ -19,6 +21,19 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def mdiff_train(monkeypatch: pytest.MonkeyPatch):
+    """The command as the shell starts it: arguments in, exit code out."""
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["mdiff-train", *(str(argument) for argument in arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        return left.value.code or 0
+
+    return run
 
 
 @pytest.fixture

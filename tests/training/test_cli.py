@@ -10,7 +10,6 @@ import pytest
 from mdiff_core import Descriptors, Phase
 from mdiff_images import read_array
 from mdiff_training.checkpoint import Checkpoint
-from mdiff_training.cli import main
 
 NMC = Path(__file__).parents[3] / "shared" / "data" / "nmc" / "nmc-1-cal_generatedCBD_bridge.tif"
 
@@ -29,19 +28,6 @@ TINY = [
 ]
 ABOUT = ["--name", "tiny", "--licence", "Apache-2.0", "--source", "synthetic"]
 PHASES = ["--phases", "rest=0+2,active=1"]
-
-
-@pytest.fixture
-def mdiff_train(monkeypatch: pytest.MonkeyPatch):
-    """The command as the shell starts it: arguments in, exit code out."""
-
-    def run(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["mdiff-train", *(str(argument) for argument in arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        return left.value.code or 0
-
-    return run
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import math
 import pickle
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 
 from mdiff_core import DataError, NoiseSchedule, Provenance, ScheduleSpec, UsageError
 from mdiff_training.checkpoint import Checkpoint
-from mdiff_training.cli import main
 from mdiff_training.config import load_config
 from mdiff_training.imported import Conventions, StateDict, import_model, improved_schedule, network_of
 
@@ -227,19 +225,6 @@ def saved(tmp_path: Path) -> Callable[[Shape], Path]:
         return tmp_path / "ema_0.9999_300000.pt"
 
     return save
-
-
-@pytest.fixture
-def mdiff_train(monkeypatch: pytest.MonkeyPatch):
-    """The command as the shell starts it: arguments in, exit code out."""
-
-    def run(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["mdiff-train", *(str(argument) for argument in arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        return left.value.code or 0
-
-    return run
 
 
 @pytest.mark.parametrize("rescale_timesteps", [True, False])

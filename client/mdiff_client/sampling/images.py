@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -58,5 +59,5 @@ def sample_images(
         x0 = schedule.predicted_x0(x, eps, i)
         if plan.clip:
             x0 = np.clip(x0, -1, 1)
-        x = reverse_step(plan, schedule, x, x0, i, noise(Purpose.REVERSE, i), v).astype(np.float32, copy=False)
+        x = reverse_step(plan, schedule, x, x0, i, partial(noise, Purpose.REVERSE, i), v).astype(np.float32, copy=False)
     return x

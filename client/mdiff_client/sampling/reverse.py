@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -22,9 +24,16 @@ def implied_noise(schedule: NoiseSchedule, x: Array, x0: Array, i: int) -> Array
 
 
 def reverse_step(
-    plan: ImagePlan, schedule: NoiseSchedule, x: Array, x0: Array, i: int, z: Array, v: Array | None = None
+    plan: ImagePlan,
+    schedule: NoiseSchedule,
+    x: Array,
+    x0: Array,
+    i: int,
+    draw: Callable[[], Array],
+    v: Array | None = None,
 ) -> Array:
-    """The step that the plan asks for."""
+    """The step that the plan asks for; ``draw`` gives standard normal noise, where the step adds any."""
+    z = draw() if i > 0 and (plan.sampler == "ddpm" or plan.eta > 0) else np.zeros((), x.dtype)
     if plan.sampler == "ddpm":
         return ddpm_step(schedule, x, x0, i, z, v)
     return ddim_step(schedule, x, x0, i, z, plan.eta)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -68,8 +68,8 @@ def sample(
             turn = i if plan.planes == "turn" else next(taken)
             shift = noise.shift(i, repeat, size) if plan.roll else (0, 0, 0)
             prediction = planes.predict(x, schedule.alpha_bar[i].item(), turn, thicknesses[i], shift)
-            z = noise.normal(Purpose.REVERSE, i, repeat, shape)
-            following = reverse_step(plan, schedule, x, prediction.x0, i, z, prediction.v)
+            draw = partial(noise.normal, Purpose.REVERSE, i, repeat, shape)
+            following = reverse_step(plan, schedule, x, prediction.x0, i, draw, prediction.v)
             if repeat + 1 < passes and i > 0:
                 x = renoise(schedule, following, i, noise.normal(Purpose.RENOISE, i, repeat, shape))
         x = following

@@ -40,10 +40,9 @@ def micrographs_of_phases(
         DataError: a volume without that axis, or images smaller than the tile.
     """
     slices = [tuple(_images(array, axis)) for array in arrays]
+    across = axis if independent else None
     measured = [
-        reference_descriptors(array, names, tile, [a for a in range(array.ndim) if not _across(array, a, axis)])
-        if independent
-        else reference_descriptors(array, names, tile)
+        reference_descriptors(array, names, tile, [a for a in range(array.ndim) if array.ndim == 2 or a != across])
         for array in arrays
     ]
     if not tell_fractions:
@@ -120,11 +119,6 @@ def _along_in_images(
 
 def _mean(references: Sequence[Mapping[str, Descriptors]]) -> dict[str, Descriptors]:
     return {name: Descriptors.mean([of[name] for of in references]) for name in references[0]}
-
-
-def _across(array: Labels, axis: int, sliced: int) -> bool:
-    """Whether an axis of a volume leads from slice to slice."""
-    return array.ndim == 3 and axis == sliced
 
 
 def _images(array: npt.NDArray[np.generic], axis: int) -> npt.NDArray[np.generic]:
