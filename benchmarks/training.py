@@ -36,6 +36,7 @@ from mdiff_training.data.volumes import micrographs_of_phases
 from mdiff_training.draws import draw
 from mdiff_training.loop import take_step
 from mdiff_training.loss import Objective
+from mdiff_training.precision import computes_bfloat16
 from mdiff_training.ranks import Ranks, joined
 from mdiff_training.state import State
 
@@ -54,8 +55,9 @@ def training(
 ) -> None:
     """Images a second, share of the device's peak, and the operators that take longest."""
     config = load_config(preset, set_ or [])
-    plan, kind = config.training, torch.bfloat16 if config.training.bf16 else torch.float32
+    plan = config.training
     with joined(device) as ranks:
+        kind = torch.bfloat16 if plan.bf16 and computes_bfloat16(ranks.device) else torch.float32
         trainer = _Trainer(config, ranks)
         before = _peak(ranks.device, kind)
         work = trainer.flops()

@@ -15,6 +15,7 @@ import torch
 from torch._dynamo.utils import counters as dynamo_counters
 
 from mdiff_core import DataError, ModelContract, PermanentError, UsageError
+from mdiff_training import precision
 from mdiff_training.checkpoint import Checkpoint
 from mdiff_training.config import TrainingConfig
 from mdiff_training.data.digest import digest
@@ -341,8 +342,9 @@ def test_gradients_are_clipped(tiny: TrainingConfig, cross: Micrographs, contrac
 
 
 def test_bfloat16_trains_single_precision_weights(
-    tiny: TrainingConfig, cross: Micrographs, contract: ModelContract, tmp_path: Path
+    tiny: TrainingConfig, cross: Micrographs, contract: ModelContract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(precision, "computes_bfloat16", lambda device: True)
     trained = train(with_(tiny, steps=3, bf16=True), cross, contract, tmp_path / "bf16.safetensors")
     assert {value.dtype for value in trained.tensors.values()} == {torch.float32}
     assert all(torch.isfinite(value).all() for value in trained.tensors.values())

@@ -27,7 +27,7 @@ class OptimizerConfig:
         weight_decay: of AdamW.
         ema: decay of the exponential moving average of the weights, which is what is exported.
         clip_norm: largest norm of the gradient; inf: it is not clipped.
-        bf16: whether the forward pass runs under bfloat16 autocast.
+        bf16: whether the forward pass runs under bfloat16 autocast, on a device that computes in it.
         condition_dropout: share of the images shown without their class and fractions, which makes classifier-free
             guidance possible; 0: none, and the network then has no null class.
         vlb_weight: λ of L_simple + λ L_vlb, where the variance is learned (Nichol & Dhariwal 2021, eq. 16).

@@ -22,6 +22,7 @@ from mdiff_training.data.micrographs import Batch, Micrographs
 from mdiff_training.draws import Draw, draw, step_seed
 from mdiff_training.journal import Journal
 from mdiff_training.loss import Objective
+from mdiff_training.precision import autocast
 from mdiff_training.ranks import Ranks, accumulating, joined
 from mdiff_training.samples import sample_columns, take_samples
 from mdiff_training.state import State, check_same_data
@@ -207,7 +208,7 @@ def _begun_or_resumed(
 def _denoise(
     plan: OptimizerConfig, network: nn.Module, batch: Batch, x: Tensor, t: Tensor
 ) -> tuple[Tensor, Tensor | None]:
-    with torch.autocast(device_type=x.device.type, dtype=torch.bfloat16, enabled=plan.bf16):
+    with autocast(x.device, plan.bf16):
         predicted: tuple[Tensor, Tensor | None] = network(x, t, batch.label, batch.fractions)
     return predicted
 

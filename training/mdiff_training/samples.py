@@ -17,6 +17,7 @@ from mdiff_core import DataError, Descriptors, ModelContract, NoiseSchedule, err
 from mdiff_training.config import OptimizerConfig
 from mdiff_training.data.micrographs import Batch, Micrographs
 from mdiff_training.denoiser import Denoiser
+from mdiff_training.precision import autocast
 
 IMAGES = 64
 STEPS = 20
@@ -66,7 +67,7 @@ def sample(denoiser: Denoiser, like: Batch, noise: Tensor, schedule: NoiseSchedu
         part = like.part(rows).to(device)
 
         def predict(x: Tensor, t: Tensor, part: Batch = part) -> Tensor:
-            with torch.autocast(device_type=device.type, dtype=torch.bfloat16, enabled=plan.bf16):
+            with autocast(device, plan.bf16):
                 eps: Tensor = denoiser(x, t, part.label, part.fractions)[0]
             return eps.float()
 
