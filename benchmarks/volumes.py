@@ -62,7 +62,7 @@ def quality(
 ) -> None:
     """Volumes at one plan against the training reference, and what they cost above the network's own time."""
     chosen = named_plan(plan)
-    with tempfile.TemporaryDirectory() as scratch, Place(None, repository, 30.0).denoiser(model, 0.0) as denoiser:
+    with tempfile.TemporaryDirectory() as scratch, Place(repository=repository).denoiser(model) as denoiser:
         evaluations = chosen.evaluations(denoiser.contract.schedule.build())
         out = (keep or Path(scratch)) / f"{model}-{plan}.zarr"
         one_before = _seconds_of_one_evaluation(denoiser)
@@ -104,7 +104,7 @@ def fractions(
 ) -> None:
     """Fractions of the second phase asked for, and got: of images, of volumes, and of volumes without the tilt."""
     plans = {"with the tilt": named_plan(plan), "without": dataclasses.replace(named_plan(plan), tilt=False)}
-    with Place(None, repository, 30.0).denoiser(model, 0.0) as denoiser:
+    with Place(repository=repository).denoiser(model) as denoiser:
         print(f"{_conditions()}\n\n{count} volumes and {16 * count} images of {model} for each fraction, plan {plan}\n")
         print(f"| asked | images | {' | '.join(f'volumes {name}' for name in plans)} |\n|---|---|---|---|")
         for asked in (0.3, 0.4, 0.5, 0.6):
@@ -140,7 +140,7 @@ def transport(
 
 
 def _server() -> TritonServer:
-    return TritonServer(Place(None, None, 30.0).folder(), grpc_port=18001, http_port=18000, metrics_port=18002)
+    return TritonServer(Place().folder(), grpc_port=18001, http_port=18000, metrics_port=18002)
 
 
 def _wall(out: Path, model: str, url: str | None) -> float:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mdiff_core import CONTRACT_KEY, ModelContract, PermanentError, Phase, Provenance, ScheduleSpec, UnavailableError
 from mdiff_core.repository import bundled_repository
+from mdiff_core.tls import Certificates
 from mdiff_serving.environment import server_environment
 from mdiff_serving.server import TritonServer
 
 StartTriton = Callable[..., TritonServer]
+Issue = Callable[..., Certificates]
 
 TINY = ModelContract(
     name="tiny",
@@ -70,16 +73,61 @@ def tiny_triton(tmp_path_factory: pytest.TempPathFactory, installed_triton: None
         yield server
 
 
+@pytest.fixture(scope="session")
+def issue(tmp_path_factory: pytest.TempPathFactory) -> Issue:
+    """``issue(authority, *names)``: PEM files of a certificate for these names, signed by the named authority."""
+    import trustme
+
+    folder, authorities = tmp_path_factory.mktemp("certificates"), {}
+
+    def certificates(authority: str, *names: str) -> Certificates:
+        signer = authorities.setdefault(authority, trustme.CA())
+        leaf, stem = signer.issue_cert(*names), f"{authority}-{names[0]}"
+        ca, certificate, key = (folder / f"{name}.pem" for name in (authority, stem, f"{stem}-key"))
+        signer.cert_pem.write_to_path(ca)
+        leaf.private_key_pem.write_to_path(key)
+        certificate.write_bytes(b"".join(pem.bytes() for pem in leaf.cert_chain_pems))
+        return Certificates(ca, certificate, key)
+
+    return certificates
+
+
+@pytest.fixture(scope="session")
+def server_certificates(issue: Issue) -> Certificates:
+    """What a server on this machine shows, and the authority that also signs the clients it trusts."""
+    return issue("house", "localhost", "127.0.0.1")
+
+
+@pytest.fixture(scope="session")
+def tls_triton(
+    tmp_path_factory: pytest.TempPathFactory, installed_triton: None, server_certificates: Certificates
+) -> Iterator[TritonServer]:
+    """A server on ``tiny_repository``'s model that encrypts; leave it as it is."""
+    repository = write_tiny_repository(tmp_path_factory.mktemp("tls") / "repository")
+    with _server(repository, tls=replace(server_certificates, ca=None)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mutual_triton(
+    tmp_path_factory: pytest.TempPathFactory, installed_triton: None, server_certificates: Certificates
+) -> Iterator[TritonServer]:
+    """A server on ``tiny_repository``'s model that encrypts and demands a client certificate; leave it as it is."""
+    repository = write_tiny_repository(tmp_path_factory.mktemp("mutual") / "repository")
+    with _server(repository, tls=server_certificates) as server:
+        yield server
+
+
 @pytest.fixture
 def start_triton(installed_triton: None) -> Iterator[StartTriton]:
-    """``start_triton(repository, grpc_port=None)``: a server of the test's own, stopped at the end.
+    """``start_triton(repository, grpc_port=None, tls=None)``: a server of the test's own, stopped at the end.
 
     The test may kill it, freeze it (SIGSTOP to ``.process``) or restart it (``stop``, ``start``).
     """
     servers = []
 
-    def start(repository: Path, grpc_port: int | None = None) -> TritonServer:
-        server = _server(repository, grpc_port)
+    def start(repository: Path, grpc_port: int | None = None, tls: Certificates | None = None) -> TritonServer:
+        server = _server(repository, grpc_port, tls)
         servers.append(server)
         server.start()
         return server
@@ -144,9 +192,9 @@ parameters {{ key: "{CONTRACT_KEY}" value {{ string_value: "{contract}" }} }}
     return folder
 
 
-def _server(repository: Path, grpc_port: int | None = None) -> TritonServer:
+def _server(repository: Path, grpc_port: int | None = None, tls: Certificates | None = None) -> TritonServer:
     return TritonServer(
-        repository, grpc_port=grpc_port or _free_port(), http_port=_free_port(), metrics_port=_free_port()
+        repository, grpc_port=grpc_port or _free_port(), http_port=_free_port(), metrics_port=_free_port(), tls=tls
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import time
 from collections.abc import Mapping
 from json import dumps
 from pathlib import Path
@@ -9,11 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mdiff_client.log import events_on_stderr, warn_on_stderr
 from mdiff_core.command import run_app
 from mdiff_core.errors import DataError, UsageError
 from mdiff_core.outputs import check_new
 
 if TYPE_CHECKING:
+    from mdiff_client.denoisers.place import Place
+    from mdiff_client.denoisers.timed import Latency
     from mdiff_client.evaluation import Evaluation
     from mdiff_client.store import VolumeStore
 
@@ -22,9 +28,28 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # without rich --help comes in two thirds of the time
 )
 
-Url = Annotated[str | None, typer.Option(help="gRPC address of a Triton server, host:port; none: the embedded engine.")]
+_logger = logging.getLogger(__name__)
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        envvar="MDIFF_URL",
+        help="gRPC address of a Triton server, host:port, or dns:///host:port; none: the embedded engine. "
+        "A bearer token is taken from MDIFF_TOKEN alone.",
+    ),
+]
+TlsCa = Annotated[
+    Path | None,
+    typer.Option(envvar="MDIFF_TLS_CA", help="PEM certificates that the server's must be signed by: turns TLS on."),
+]
+TlsCert = Annotated[
+    Path | None,
+    typer.Option(envvar="MDIFF_TLS_CERT", help="PEM certificate of this client, for a server that demands one."),
+]
+TlsKey = Annotated[Path | None, typer.Option(envvar="MDIFF_TLS_KEY", help="Its PEM private key.")]
 Repository = Annotated[
     Path | None, typer.Option(help="Model repository of the embedded engine; none: the bundled one.")
 ]
@@ -44,6 +69,9 @@ Patience = Annotated[float, typer.Option(help="Seconds to keep trying while the 
 Grey = Annotated[bool, typer.Option("--grey", help="Store grey levels in [-1, 1] instead of phases.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+LogJson = Annotated[
+    bool, typer.Option("--log-json", help="Log events to stderr, a JSON object a line, instead of the progress bar.")
+]
 
 
 @app.command()
@@ -52,13 +80,15 @@ def info(
     repository: Repository = None,
     model: Annotated[str | None, typer.Option(help="Model; none: every model there is.")] = None,
     timeout: Timeout = 30.0,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     json: Json = False,
 ) -> None:
     """Print what a server or a repository offers: the contracts of its models."""
-    from mdiff_client.denoisers.place import Place
     from mdiff_client.report import contracts_json, contracts_text
 
-    place = Place(url, repository, timeout)
+    place = _place(url, repository, tls_ca, tls_cert, tls_key, timeout)
     contracts = [place.contract(model)] if model else place.contracts()
     typer.echo(contracts_json(contracts) if json else contracts_text(contracts))
 
@@ -86,42 +116,50 @@ def generate2d(
     grey: Grey = False,
     timeout: Timeout = 30.0,
     patience: Patience = 60.0,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     dry_run: DryRun = False,
     json: Json = False,
+    log_json: LogJson = False,
 ) -> None:
     """Sample images, each for itself, and report how near they are to the training data."""
-    from mdiff_client.denoisers.place import Place
+    from mdiff_client.denoisers.timed import TimedDenoiser
     from mdiff_client.generate import generate_images, image_evaluations
     from mdiff_client.image_files import check_images
     from mdiff_client.progress import progress
     from mdiff_client.report import image_costs, images_json, images_text
     from mdiff_client.sampling import IMAGES, Condition, changed
 
-    chosen = changed(IMAGES, sampler=sampler, steps=steps, eta=eta)
-    check_images(out, count)
-    place = Place(url, repository, timeout)
-    if dry_run:
-        contract = place.contract(model)
-        condition = Condition.asked(contract, class_, fraction or [], guidance, volume=False)
-        _print_costs(image_costs(contract, chosen, count, condition, grey=grey), json)
-        return
-    with place.denoiser(model, patience) as denoiser:
-        contract = denoiser.contract
-        condition = Condition.asked(contract, class_, fraction or [], guidance, volume=False)
-        with progress(image_evaluations(contract, chosen, count), "evaluation") as advance:
-            statistics = generate_images(
-                denoiser,
-                chosen,
-                out,
-                seed=seed,
-                count=count,
-                grey=grey,
-                condition=condition,
-                on_evaluation=advance,
-            )
-    phases = statistics.comparisons()
-    report = images_json if json else images_text
-    typer.echo(report(contract, chosen, count, condition, phases))
+    with events_on_stderr(json=log_json):
+        chosen = changed(IMAGES, sampler=sampler, steps=steps, eta=eta)
+        check_images(out, count)
+        place = _place(url, repository, tls_ca, tls_cert, tls_key, timeout, patience)
+        if dry_run:
+            contract = place.contract(model)
+            condition = Condition.asked(contract, class_, fraction or [], guidance, volume=False)
+            _print_costs(image_costs(contract, chosen, count, condition, grey=grey), json)
+            return
+        with place.denoiser(model) as untimed:
+            denoiser, contract = TimedDenoiser(untimed), untimed.contract
+            condition = Condition.asked(contract, class_, fraction or [], guidance, volume=False)
+            evaluations = image_evaluations(contract, chosen, count)
+            began = _started(out, model, seed, images=count, evaluations=evaluations)
+            with progress(evaluations, "evaluation", hidden=log_json) as advance:
+                statistics = generate_images(
+                    denoiser,
+                    chosen,
+                    out,
+                    seed=seed,
+                    count=count,
+                    grey=grey,
+                    condition=condition,
+                    on_evaluation=advance,
+                )
+        latency = denoiser.latency()
+        _finished(began, latency)
+        report = images_json if json else images_text
+        typer.echo(report(contract, chosen, count, condition, statistics.comparisons(), latency))
 
 
 @app.command()
@@ -145,44 +183,52 @@ def generate3d(
     grey: Grey = False,
     timeout: Timeout = 30.0,
     patience: Patience = 60.0,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     dry_run: DryRun = False,
     json: Json = False,
+    log_json: LogJson = False,
 ) -> None:
     """Sample volumes and report how near they are to the training data."""
-    from mdiff_client.denoisers.place import Place
+    from mdiff_client.denoisers.timed import TimedDenoiser
     from mdiff_client.evaluation import evaluate
     from mdiff_client.generate import generate
     from mdiff_client.progress import progress
     from mdiff_client.report import costs
     from mdiff_client.sampling import Condition, named_plan
 
-    chosen = named_plan(plan, steps=steps, harmonize=harmonize, sampler=sampler, eta=eta)
-    check_new(out)
-    place = Place(url, repository, timeout)
-    if dry_run:
-        contract = place.contract(model)
-        condition = Condition.asked(contract, class_, fraction or [], guidance, volume=True)
-        _print_costs(costs(contract, chosen, count, condition, grey=grey), json)
-        return
-    with place.denoiser(model, patience) as denoiser:
-        contract = denoiser.contract
-        condition = Condition.asked(contract, class_, fraction or [], guidance, volume=True)
-        evaluations = count * chosen.evaluations(contract.schedule.build())
-        with progress(evaluations, "evaluation") as advance:
-            store = generate(
-                denoiser,
-                chosen,
-                out,
-                seed=seed,
-                count=count,
-                grey=grey,
-                condition=condition,
-                on_evaluation=advance,
-            )
-    if contract.phases:
-        _report(store, evaluate(store), json)
-    else:
-        _print_costs(costs(contract, chosen, count, condition, grey=grey), json)
+    with events_on_stderr(json=log_json):
+        chosen = named_plan(plan, steps=steps, harmonize=harmonize, sampler=sampler, eta=eta)
+        check_new(out)
+        place = _place(url, repository, tls_ca, tls_cert, tls_key, timeout, patience)
+        if dry_run:
+            contract = place.contract(model)
+            condition = Condition.asked(contract, class_, fraction or [], guidance, volume=True)
+            _print_costs(costs(contract, chosen, count, condition, grey=grey), json)
+            return
+        with place.denoiser(model) as untimed:
+            denoiser, contract = TimedDenoiser(untimed), untimed.contract
+            condition = Condition.asked(contract, class_, fraction or [], guidance, volume=True)
+            evaluations = count * chosen.evaluations(contract.schedule.build())
+            began = _started(out, model, seed, volumes=count, evaluations=evaluations)
+            with progress(evaluations, "evaluation", hidden=log_json) as advance:
+                store = generate(
+                    denoiser,
+                    chosen,
+                    out,
+                    seed=seed,
+                    count=count,
+                    grey=grey,
+                    condition=condition,
+                    on_evaluation=advance,
+                )
+        latency = denoiser.latency()
+        _finished(began, latency)
+        if contract.phases:
+            _report(store, evaluate(store), json, latency)
+        else:
+            _print_costs(costs(contract, chosen, count, condition, grey=grey), json, latency)
 
 
 @app.command("evaluate")
@@ -246,22 +292,61 @@ def preview_command(
         raise DataError(f"{out}: cannot be written ({error.strerror or error})") from error
 
 
-def _print_costs(costs: Mapping[str, int | str], json: bool) -> None:
-    from mdiff_client.report import costs_text
+def _place(
+    url: str | None,
+    repository: Path | None,
+    tls_ca: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    timeout: float,
+    patience: float = 0.0,
+) -> Place:
+    from mdiff_client.denoisers.connection import Connection
+    from mdiff_client.denoisers.place import Place
+    from mdiff_core.tls import Certificates
 
-    typer.echo(dumps(costs) if json else costs_text(costs))
+    if not url:
+        if tls_ca or tls_cert or tls_key:
+            raise UsageError("--tls-ca, --tls-cert and --tls-key are about a server: give --url")
+        return Place(None, repository)
+    token = os.environ.get("MDIFF_TOKEN")  # no option, whose value every user of this machine could read
+    return Place(Connection(url, timeout, patience, Certificates(tls_ca, tls_cert, tls_key), token), repository)
 
 
-def _report(store: VolumeStore, evaluation: Evaluation, json: bool) -> None:
+def _started(out: Path, model: str, seed: int, **counts: int) -> float:
+    _logger.info("run started", extra={"figures": {"out": str(out), "model": model, "seed": seed, **counts}})
+    return time.perf_counter()
+
+
+def _finished(began: float, latency: Latency) -> None:
+    from mdiff_client.report import latency_json
+
+    seconds = time.perf_counter() - began
+    _logger.info("run finished", extra={"figures": {"seconds": seconds, **latency_json(latency)}})
+
+
+def _print_costs(costs: Mapping[str, int | str], json: bool, latency: Latency | None = None) -> None:
+    from mdiff_client.report import costs_text, latency_json, latency_text
+
+    if json:
+        typer.echo(dumps({**costs, **latency_json(latency)}))
+    else:
+        typer.echo("\n".join([costs_text(costs), *([latency_text(latency)] if latency else [])]))
+
+
+def _report(store: VolumeStore, evaluation: Evaluation, json: bool, latency: Latency | None = None) -> None:
     from mdiff_client.report import evaluation_json, evaluation_text
 
     asked_for = store.condition.described(store.contract)
     if json:
-        typer.echo(evaluation_json(evaluation, store.condition, asked_for))
+        typer.echo(evaluation_json(evaluation, store.condition, asked_for, latency))
     else:
-        typer.echo(evaluation_text(evaluation, asked_for))
+        typer.echo(evaluation_text(evaluation, asked_for, latency))
 
 
 def main() -> None:
     """Entry point."""
+    # gRPC's own log would come between our lines, and says nothing that an error does not say.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    warn_on_stderr()
     run_app(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ from mdiff_client.sampling import (
 )
 from mdiff_client.store import VolumeStore, provenance
 from mdiff_core import ModelContract
+
+_logger = logging.getLogger(__name__)
 
 
 def generate(
@@ -58,7 +61,9 @@ def generate(
             seconds = time.perf_counter() - began
             volume = convert(field, contract)
             fractions = {} if grey else {p.name: float(np.mean(volume == i)) for i, p in enumerate(contract.phases)}
-            store.write(index, volume, evaluations=evaluations, seconds=seconds, fractions=fractions)
+            record = {"evaluations": evaluations, "seconds": seconds, "fractions": fractions}
+            store.write(index, volume, **record)
+            _logger.info("volume done", extra={"figures": {"volume": index, **record}})
     finally:
         store.remove_if_empty()
     return store
@@ -92,8 +97,10 @@ def generate_images(
 
     def batches() -> Iterator[Batch]:
         for first in range(0, count, IMAGES_AT_ONCE):
-            n = min(IMAGES_AT_ONCE, count - first)
+            n, began = min(IMAGES_AT_ONCE, count - first), time.perf_counter()
             fields = np.moveaxis(sample_images(denoiser, plan, seed, first, n, condition, on_evaluation), 0, 1)
+            seconds = time.perf_counter() - began
+            _logger.info("images done", extra={"figures": {"first": first, "images": n, "seconds": seconds}})
             if contract.phases:
                 statistics.add(to_labels(fields, contract))
             yield convert(fields, contract)

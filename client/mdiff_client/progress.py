@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 
 @contextmanager
-def progress(total: int, unit: str) -> Iterator[Callable[[], object]]:
+def progress(total: int, unit: str, *, hidden: bool = False) -> Iterator[Callable[[], object]]:
     """A bar of ``total`` units; the value is a function that advances it by one."""
-    with tqdm(total=total, unit=unit, disable=None, dynamic_ncols=True) as bar:
+    with tqdm(total=total, unit=unit, disable=hidden or None, dynamic_ncols=True) as bar:
         yield bar.update

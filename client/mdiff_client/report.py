@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 
+from mdiff_client.denoisers.timed import Latency
 from mdiff_client.evaluation import Comparison, Evaluation
 from mdiff_client.generate import image_evaluations
 from mdiff_client.sampling import IMAGES_AT_ONCE, Condition, ImagePlan, SamplingPlan
@@ -63,19 +64,37 @@ def costs_text(costs: Mapping[str, int | str]) -> str:
     return "\n".join(f"{name.replace('_', ' '):26}{value}" for name, value in costs.items())
 
 
-def evaluation_json(evaluation: Evaluation, condition: Condition, asked_for: str) -> str:
+def latency_text(latency: Latency) -> str:
+    """One line."""
+    quantiles = {
+        "median": latency.median_seconds,
+        "p95": latency.p95_seconds,
+        "p99": latency.p99_seconds,
+        "longest": latency.longest_seconds,
+    }
+    return f"calls: {latency.count}; " + ", ".join(f"{name} {seconds:.3g} s" for name, seconds in quantiles.items())
+
+
+def latency_json(latency: Latency | None) -> dict[str, object]:
+    """The latency as an entry of another object; empty where no calls were made."""
+    return {"calls": dataclasses.asdict(latency)} if latency else {}
+
+
+def evaluation_json(
+    evaluation: Evaluation, condition: Condition, asked_for: str, latency: Latency | None = None
+) -> str:
     """The evaluation as one JSON object, the format that ``mdiff-export --metrics`` takes.
 
-    ``asked_for``: the condition as :meth:`Condition.described` tells it.
+    ``asked_for``: the condition as :meth:`Condition.described` tells it; ``latency``: of the run that made the volumes.
     """
     asked = {"condition": dataclasses.asdict(condition), "asked_for": asked_for or "nothing in particular"}
-    return json.dumps({**dataclasses.asdict(evaluation), **asked})
+    return json.dumps({**dataclasses.asdict(evaluation), **asked, **latency_json(latency)})
 
 
-def evaluation_text(evaluation: Evaluation, asked_for: str = "") -> str:
+def evaluation_text(evaluation: Evaluation, asked_for: str = "", latency: Latency | None = None) -> str:
     """A Markdown table with a row for each phase, for each along each axis, and for each of the real-vs-real floor.
 
-    ``asked_for``: the condition as :meth:`Condition.described` tells it.
+    ``asked_for``: the condition as :meth:`Condition.described` tells it; ``latency``: of the run that made the volumes.
     """
     floor = {f"{name}, real crops": comparison for name, comparison in evaluation.floor.items()}
     title = f"{_counted(evaluation.volumes, 'volume')} of {evaluation.model}, {evaluation.evaluations} evaluations each"
@@ -84,11 +103,16 @@ def evaluation_text(evaluation: Evaluation, asked_for: str = "") -> str:
         for axis, of_axis in evaluation.along.items()
         for name, comparison in of_axis.items()
     }
-    return _text(title, evaluation.plan, asked_for, {**evaluation.phases, **along, **floor})
+    return _text(title, evaluation.plan, asked_for, {**evaluation.phases, **along, **floor}, latency)
 
 
 def images_json(
-    contract: ModelContract, plan: ImagePlan, count: int, condition: Condition, phases: Mapping[str, Comparison]
+    contract: ModelContract,
+    plan: ImagePlan,
+    count: int,
+    condition: Condition,
+    phases: Mapping[str, Comparison],
+    latency: Latency,
 ) -> str:
     """What :func:`images_text` tells, as one JSON object."""
     return json.dumps(
@@ -99,24 +123,31 @@ def images_json(
             "plan": described(dataclasses.asdict(plan)),
             "condition": dataclasses.asdict(condition),
             "phases": {name: dataclasses.asdict(comparison) for name, comparison in phases.items()},
+            **latency_json(latency),
         }
     )
 
 
 def images_text(
-    contract: ModelContract, plan: ImagePlan, count: int, condition: Condition, phases: Mapping[str, Comparison]
+    contract: ModelContract,
+    plan: ImagePlan,
+    count: int,
+    condition: Condition,
+    phases: Mapping[str, Comparison],
+    latency: Latency,
 ) -> str:
     """Sampled images, and a Markdown table of how far their phases are from those of the training images."""
     evaluations = _counted(image_evaluations(contract, plan, count), "evaluation")
     title = f"{_counted(count, 'image')} of {contract.name}, {evaluations}"
-    return _text(title, described(dataclasses.asdict(plan)), condition.described(contract), phases)
+    return _text(title, described(dataclasses.asdict(plan)), condition.described(contract), phases, latency)
 
 
 _COLUMNS = ["phase", "samples", "fraction", "specific surface", "S2 error %", "LP error %"]
 
 
-def _text(title: str, plan: str, condition: str, comparisons: Mapping[str, Comparison]) -> str:
+def _text(title: str, plan: str, condition: str, comparisons: Mapping[str, Comparison], latency: Latency | None) -> str:
     head = [title, f"plan: {plan}", *([f"asked for: {condition}"] if condition else [])]
+    head += [latency_text(latency)] if latency else []
     if not comparisons:
         return "\n".join(head)
     rows = [_COLUMNS, ["-" * len(column) for column in _COLUMNS]]

@@ -11,6 +11,7 @@ import typer
 
 from mdiff_core.command import run_app
 from mdiff_core.repository import bundled_repository
+from mdiff_core.tls import Certificates
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -24,6 +25,14 @@ def serve(
     http_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the HTTP service.")] = 8000,
     metrics_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Prometheus metrics.")] = 8002,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: every interface.")] = "127.0.0.1",
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(help="PEM certificate to show, with its chain: turns TLS on for gRPC, and HTTP to health only."),
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its PEM private key.")] = None,
+    tls_ca: Annotated[
+        Path | None, typer.Option(help="PEM certificates that clients' must be signed by; none: clients show none.")
+    ] = None,
 ) -> None:
     """Serve a model repository with a real tritonserver, until Ctrl-C.
 
@@ -39,12 +48,14 @@ def serve(
         grpc_port=grpc_port,
         http_port=http_port,
         metrics_port=metrics_port,
+        tls=Certificates(tls_ca, tls_cert, tls_key),
         notify=lambda message: print(message, file=sys.stderr),
     )
+    secured = " (mutual TLS)" if tls_ca else " (TLS)" if tls_cert else ""
     with server:
         try:
             print(
-                f"ready: {', '.join(server.models)}; gRPC {server.grpc_address}, HTTP {server.http_address}, "
+                f"ready: {', '.join(server.models)}; gRPC {server.grpc_address}{secured}, HTTP {server.http_address}, "
                 f"metrics {server.metrics_address}",
                 flush=True,
             )

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from typing import Self
 
 from mdiff_core import DataError, MdiffError, PermanentError, UnavailableError, UsageError
 from mdiff_core.repository import model_names
+from mdiff_core.tls import Certificates
 from mdiff_serving.environment import server_environment
 
 START_TIMEOUT = 600.0
@@ -27,6 +29,7 @@ EXIT_TIMEOUT = 10
 """Seconds a stopping server waits for requests in flight, and for idle HTTP connections that clients hold open."""
 
 _POLL = 0.05
+_ALL_BUT_HEALTH = "metadata,inference,shared-memory,model-config,model-repository,statistics,trace,logging"
 _LOAD_FAILURE = re.compile(r"failed to load '([^']+)' version \d+: (?:Internal: )?(?:TritonModelException: )?(.+)")
 _CONFIG_FAILURE = re.compile(r"Error parsing text-format inference\.ModelConfig: ()(.+)")
 _POLL_FAILURE = re.compile(r"Poll failed for model directory '([^']+)': (.+)")
@@ -36,7 +39,9 @@ _OTHER_FAILURE = re.compile(r"^error: (.+)", re.MULTILINE)
 class TritonServer:
     """A real ``tritonserver`` on a model repository, in a process group of its own.
 
-    All three services listen on the address ``host``. ``notify`` is told when the server must be set up first
+    All three services listen on the address ``host``. Models can be loaded or unloaded by no client. With a certificate
+    in ``tls`` gRPC is encrypted, and with a ``ca`` it demands a client certificate; HTTP, which stays plaintext, then
+    answers about health alone, and the metrics are still open. ``notify`` is told when the server must be set up first
     (:func:`mdiff_serving.environment.server_environment`). Use it as a context manager, or call :meth:`start` and
     :meth:`stop`; it may be started again after it was stopped.
 
@@ -52,11 +57,17 @@ class TritonServer:
         grpc_port: int = 8001,
         http_port: int = 8000,
         metrics_port: int = 8002,
+        tls: Certificates | None = None,
         notify: Callable[[str], object] = lambda message: None,
     ) -> None:
         self.repository = repository
         self.host = host
         self._ports = {"grpc": grpc_port, "http": http_port, "metrics": metrics_port}
+        self.tls = tls or Certificates()
+        if self.tls.ca and not self.tls.certificate:
+            raise UsageError(
+                "a server that demands client certificates shows one itself: give --tls-cert and --tls-key"
+            )
         self._notify = notify
         self.models: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
@@ -160,8 +171,23 @@ class TritonServer:
         return [
             f"--model-repository={self.repository.resolve()}",
             *services,
+            *self._tls_options(),
+            "--model-control-mode=none",
             "--exit-on-error=true",
             f"--exit-timeout-secs={EXIT_TIMEOUT}",
+        ]
+
+    def _tls_options(self) -> list[str]:
+        if not (self.tls.certificate and self.tls.key):
+            return []
+        mutual = [f"--grpc-root-cert={self.tls.ca.resolve()}", "--grpc-use-ssl-mutual=true"] if self.tls.ca else []
+        return [
+            "--grpc-use-ssl=true",
+            f"--grpc-server-cert={self.tls.certificate.resolve()}",
+            f"--grpc-server-key={self.tls.key.resolve()}",
+            *mutual,
+            # Whoever knows the header may pass; nobody is told.
+            f"--http-restricted-api={_ALL_BUT_HEALTH}:mdiff={secrets.token_urlsafe()}",
         ]
 
     def _check_ports(self) -> None:

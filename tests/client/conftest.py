@@ -1,6 +1,7 @@
 """Denoisers with a closed-form answer, and a network that takes every condition there is, served and embedded."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 
@@ -91,11 +92,12 @@ class PixelDenoiser:
 
 @pytest.fixture(scope="session")
 def client():
-    """The command line as a user meets it: in a process of its own."""
+    """The command line as a user meets it: in a process of its own; keywords are added to its environment."""
 
-    def run(*arguments):
+    def run(*arguments, **environment):
         command = [sys.executable, "-m", "mdiff_client", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        variables = os.environ | {name: str(value) for name, value in environment.items()}
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=variables)
 
     return run
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from mdiff_client.denoisers.connection import Connection
 from mdiff_client.denoisers.embedded import EmbeddedDenoiser
 from mdiff_client.denoisers.triton import TritonDenoiser
 from mdiff_client.sampling import IMAGES, Condition, changed, named_plan, sample, sample_images
@@ -107,7 +108,7 @@ def test_both_engines_give_the_same_images_and_volumes_under_every_condition(tol
     server = start_triton(told_repository)
     asked = Condition(label=1, fractions=(0.3,), guidance=2.0)
     embedded = EmbeddedDenoiser(told_repository, "told")
-    with TritonDenoiser(server.grpc_address, "told") as served:
+    with TritonDenoiser(Connection(server.grpc_address), "told") as served:
         for plan in (changed(IMAGES, steps=10), changed(IMAGES, sampler="ddpm", steps=10)):
             one, other = (sample_images(engine, plan, 3, count=40, condition=asked) for engine in (embedded, served))
             assert np.abs(one - other).max() < 2e-3

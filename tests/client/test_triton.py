@@ -1,6 +1,7 @@
 """The Triton denoiser against real servers, healthy, dead, killed, restarted and frozen."""
 
 import dataclasses
+import logging
 import signal
 import threading
 import time
@@ -8,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+from mdiff_client.denoisers.connection import Connection
 from mdiff_client.denoisers.embedded import EmbeddedDenoiser
 from mdiff_client.denoisers.triton import TritonDenoiser, models_served
 from mdiff_client.sampling import PLANS, named_plan, sample
@@ -27,7 +29,7 @@ def test_embedded_and_triton_give_the_same_volume(repository, triton):
     """
     plan = named_plan("calibrated", steps=5)
     embedded = sample(EmbeddedDenoiser(repository, "spheres64"), plan, seed=11)
-    with TritonDenoiser(triton.grpc_address, "spheres64") as denoiser:
+    with TritonDenoiser(Connection(triton.grpc_address), "spheres64") as denoiser:
         served = sample(denoiser, plan, seed=11)
     assert np.abs(served - embedded).max() < 2e-3
     assert ((served > 0) == (embedded > 0))[np.abs(embedded) > 2e-3].all()
@@ -35,27 +37,27 @@ def test_embedded_and_triton_give_the_same_volume(repository, triton):
 
 def test_more_images_than_the_servers_batch_are_split(tiny_triton, images):
     steps = np.arange(150)
-    with TritonDenoiser(tiny_triton.grpc_address, "tiny") as denoiser:
+    with TritonDenoiser(Connection(tiny_triton.grpc_address), "tiny") as denoiser:
         eps, v = denoiser.predict(images, steps)
     assert np.allclose(eps, 0.1 * images + steps[:, None, None, None] / 1000, atol=1e-6)
     assert v is None
 
 
 def test_a_server_tells_its_models_and_contracts(triton, repository):
-    assert models_served(triton.grpc_address, 10) == ["nmc64", "spheres64"]
-    with TritonDenoiser(triton.grpc_address, "nmc64") as denoiser:
+    assert models_served(Connection(triton.grpc_address)) == ["nmc64", "spheres64"]
+    with TritonDenoiser(Connection(triton.grpc_address), "nmc64") as denoiser:
         assert denoiser.contract == EmbeddedDenoiser(repository, "nmc64").contract
 
 
 def test_a_wrong_model_name_is_refused_for_good(tiny_triton):
     with pytest.raises(PermanentError, match="no model 'spheres'"):
-        TritonDenoiser(tiny_triton.grpc_address, "spheres")
+        TritonDenoiser(Connection(tiny_triton.grpc_address), "spheres")
 
 
 def test_a_dead_port_is_told_at_once(free_port):
     began = time.monotonic()
     with pytest.raises(UnavailableError, match="no server answers"):
-        TritonDenoiser(f"127.0.0.1:{free_port()}", "tiny", patience=60)
+        TritonDenoiser(Connection(f"127.0.0.1:{free_port()}", patience=60), "tiny")
     assert time.monotonic() - began < 10
 
 
@@ -68,11 +70,14 @@ def test_a_contract_of_an_unknown_version_is_refused(tiny_repository, start_trit
     )
     server = start_triton(tiny_repository)
     with pytest.raises(ContractError, match="version 99 is unknown"):
-        TritonDenoiser(server.grpc_address, "tiny")
+        TritonDenoiser(Connection(server.grpc_address), "tiny")
 
 
 def test_a_call_the_network_cannot_take_is_refused_for_good(tiny_triton, images):
-    with TritonDenoiser(tiny_triton.grpc_address, "tiny") as denoiser, pytest.raises(PermanentError, match="refused"):
+    with (
+        TritonDenoiser(Connection(tiny_triton.grpc_address), "tiny") as denoiser,
+        pytest.raises(PermanentError, match="refused"),
+    ):
         denoiser.predict(images[..., :32], np.zeros(150, int))
 
 
@@ -94,23 +99,29 @@ def test_a_run_survives_a_server_that_is_killed_and_restarted(tiny_repository, s
             reviver.start()
 
     reviver = threading.Thread(target=revive)
-    with TritonDenoiser(server.grpc_address, "tiny", patience=60) as denoiser:
+    with TritonDenoiser(Connection(server.grpc_address, patience=60), "tiny") as denoiser:
         volume = sample(denoiser, plan, seed=3, on_evaluation=kill_on_the_fourth)
     reviver.join()
     assert np.allclose(volume, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_server_that_stays_away_ends_the_patience(tiny_repository, start_triton, images):
+def test_a_server_that_stays_away_ends_the_patience_and_every_retry_is_logged(
+    tiny_repository, start_triton, images, caplog
+):
+    caplog.set_level(logging.INFO, "mdiff_client")
     server = start_triton(tiny_repository)
-    with TritonDenoiser(server.grpc_address, "tiny", patience=1.0) as denoiser:
+    with TritonDenoiser(Connection(server.grpc_address, patience=1.0), "tiny") as denoiser:
         server.stop()
         with pytest.raises(UnavailableError, match="no server answers"):
             denoiser.predict(images, np.zeros(150, int))
+    retries = [record.figures for record in caplog.records if record.getMessage() == "call retried"]
+    assert len(retries) >= 2
+    assert all("no server answers" in figures["reason"] and figures["waited_seconds"] < 1 for figures in retries)
 
 
 def test_a_frozen_server_is_told_from_a_dead_one(tiny_repository, start_triton, images):
     server = start_triton(tiny_repository)
-    with TritonDenoiser(server.grpc_address, "tiny", timeout=1.0, patience=0.0) as denoiser:
+    with TritonDenoiser(Connection(server.grpc_address, timeout=1.0, patience=0.0), "tiny") as denoiser:
         server.process.send_signal(signal.SIGSTOP)
         with pytest.raises(UnavailableError, match="did not answer within 1 s"):
             denoiser.predict(images, np.zeros(150, int))

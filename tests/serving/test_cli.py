@@ -64,6 +64,31 @@ def test_the_ready_line_names_models_and_addresses_that_answer(serve, tiny_repos
             assert answer.status == 200
 
 
+def test_the_ready_line_tells_how_grpc_is_secured(serve, tiny_repository, server_certificates):
+    tls = server_certificates
+    options = ["--tls-cert", tls.certificate, "--tls-key", tls.key, "--tls-ca", tls.ca]
+    for given, said in ((options[:4], "TLS"), (options, "mutual TLS")):
+        line = serve(tiny_repository, *map(str, given)).stdout.readline()
+        assert re.match(rf"ready: tiny; gRPC 127\.0\.0\.1:\d+ \({said}\), HTTP ", line)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "complaint"),
+    [
+        (["--tls-cert", "certificate"], 2, "give both --tls-cert and --tls-key"),
+        (["--tls-ca", "ca"], 2, "give --tls-cert and --tls-key"),
+        (["--tls-cert", "key", "--tls-key", "key"], 3, "not a PEM certificate and its unencrypted PEM key"),
+    ],
+)
+def test_certificates_that_do_not_fit_are_refused(
+    serve, tiny_repository, server_certificates, options, code, complaint
+):
+    given = [word if word.startswith("--") else str(getattr(server_certificates, word)) for word in options]
+    returned, line = refusal(serve(tiny_repository, *given))
+    assert returned == code
+    assert complaint in line
+
+
 @pytest.mark.parametrize("end", ["SIGTERM", "SIGHUP", "Ctrl-C"])
 def test_it_stops_in_order_and_leaves_no_process(end, serve, tiny_repository, tmp_path, processes_under):
     process = serve(tiny_repository)

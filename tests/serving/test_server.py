@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import queue
 import signal
@@ -11,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import tritonclient.grpc as grpc
 from tritonclient.utils import InferenceServerException
 
 from mdiff_core import CONTRACT_KEY, DataError, ModelContract, UnavailableError, UsageError
 from mdiff_core.repository import model_names, onnx_file
+from mdiff_core.tls import Certificates
 from mdiff_serving.server import EXIT_TIMEOUT, TritonServer
 
 TIMEOUT = 30.0
@@ -44,6 +47,72 @@ def test_every_model_is_ready_with_its_contract(tiny_triton, client_of):
 def test_only_the_loopback_address_listens(tiny_triton, listening_addresses):
     for address in (tiny_triton.grpc_address, tiny_triton.http_address, tiny_triton.metrics_address):
         assert listening_addresses(int(address.rpartition(":")[2])) == {"127.0.0.1"}
+
+
+def test_no_client_can_load_or_unload_a_model(tiny_triton, client_of):
+    client = client_of(tiny_triton)
+    for control in (client.load_model, client.unload_model):
+        with pytest.raises(InferenceServerException, match="not allowed"):
+            control("tiny", client_timeout=TIMEOUT)
+    assert client.is_model_ready("tiny", client_timeout=TIMEOUT)
+
+
+def test_with_a_certificate_grpc_is_encrypted(tls_triton, client_of, server_certificates):
+    with grpc.InferenceServerClient(
+        tls_triton.grpc_address, ssl=True, root_certificates=server_certificates.ca
+    ) as client:
+        assert client.is_model_ready("tiny", client_timeout=TIMEOUT)
+    with pytest.raises(InferenceServerException, match="UNAVAILABLE"):
+        client_of(tls_triton).is_model_ready("tiny", client_timeout=TIMEOUT)
+
+
+def test_with_an_authority_grpc_takes_only_clients_that_it_signed(mutual_triton, issue):
+    def is_ready(shown):
+        with grpc.InferenceServerClient(
+            mutual_triton.grpc_address,
+            ssl=True,
+            root_certificates=house.ca,
+            certificate_chain=shown and shown.certificate,
+            private_key=shown and shown.key,
+        ) as client:
+            return client.is_model_ready("tiny", client_timeout=TIMEOUT)
+
+    house, stranger = issue("house", "client@mdiff"), issue("strangers", "client@mdiff")
+    assert is_ready(house)
+    for shown in (None, stranger):
+        with pytest.raises(InferenceServerException, match="UNAVAILABLE"):
+            is_ready(shown)
+
+
+def test_beside_encrypted_grpc_http_tells_health_alone(tls_triton):
+    connection = http.client.HTTPConnection(tls_triton.http_address, timeout=TIMEOUT)
+
+    def status(method, path):
+        connection.request(method, path, body=b"{}" if method == "POST" else None)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+
+    for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/tiny/ready"):
+        assert status("GET", path) == 200
+    for method, path in (
+        ("GET", "/v2"),
+        ("GET", "/v2/models/tiny"),
+        ("GET", "/v2/models/tiny/config"),
+        ("GET", "/v2/models/tiny/stats"),
+        ("POST", "/v2/models/tiny/infer"),
+        ("POST", "/v2/repository/index"),
+        ("GET", "/v2/systemsharedmemory/status"),
+        ("GET", "/v2/trace/setting"),
+        ("GET", "/v2/logging"),
+    ):
+        assert status(method, path) == 403, path
+    connection.close()
+
+
+def test_an_authority_without_a_certificate_is_refused(tiny_repository, server_certificates):
+    with pytest.raises(UsageError, match="give --tls-cert and --tls-key"):
+        TritonServer(tiny_repository, tls=Certificates(server_certificates.ca))
 
 
 def test_a_host_name_means_its_address(installed_triton, tiny_repository, free_port, listening_addresses, monkeypatch):

@@ -7,26 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdiff_client.denoisers import Denoiser
+from mdiff_client.denoisers.connection import Connection
 from mdiff_core import ContractError, ModelContract, UsageError
 from mdiff_core.repository import bundled_repository, model_names
 
 
 @dataclass(frozen=True)
 class Place:
-    """A server at ``url``; without one, ``repository``; without that, the repository that comes with mdiff.
-
-    ``timeout``: seconds that one call to the server may take.
+    """A server; without one, ``repository``; without that, the repository that comes with mdiff.
 
     Raises:
         UsageError: both a server and a repository.
     """
 
-    url: str | None
-    repository: Path | None
-    timeout: float
+    connection: Connection | None = None
+    repository: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.url and self.repository:
+        if self.connection and self.repository:
             raise UsageError("a server has its own repository: give --url or --repository, not both")
 
     def models(self) -> list[str]:
@@ -34,12 +32,13 @@ class Place:
 
         Raises:
             UnavailableError: no server answers.
+            PermanentError: the server refuses this client.
             DataError: no repository.
         """
-        if self.url:
+        if self.connection:
             from mdiff_client.denoisers.triton import models_served
 
-            return models_served(self.url, self.timeout)
+            return models_served(self.connection)
         return model_names(self.folder())
 
     def contracts(self) -> list[ModelContract]:
@@ -50,19 +49,19 @@ class Place:
                 found.append(self.contract(name))
         return found
 
-    def denoiser(self, model: str, patience: float) -> AbstractContextManager[Denoiser]:
-        """The model's denoiser, closed with its context; ``patience`` as for ``TritonDenoiser``."""
-        if self.url:
+    def denoiser(self, model: str) -> AbstractContextManager[Denoiser]:
+        """The model's denoiser, closed with its context."""
+        if self.connection:
             from mdiff_client.denoisers.triton import TritonDenoiser
 
-            return TritonDenoiser(self.url, model, timeout=self.timeout, patience=patience)
+            return TritonDenoiser(self.connection, model)
         from mdiff_client.denoisers.embedded import EmbeddedDenoiser
 
         return nullcontext(EmbeddedDenoiser(self.folder(), model))
 
     def contract(self, model: str) -> ModelContract:
         """The model's contract."""
-        with self.denoiser(model, patience=0.0) as denoiser:
+        with self.denoiser(model) as denoiser:
             return denoiser.contract
 
     def folder(self) -> Path:
