@@ -158,7 +158,7 @@ def _network(contract: ModelContract, parameters: int, step: int, losses: tuple[
         f"- U-Net, {parameters:,} parameters, {f'{step:,} training steps' if step else 'imported, not trained here'}\n"
         f"- Training loss: {loss}\n"
         f"- Noise schedule: {schedule.kind}, {schedule.timesteps} steps{betas}\n"
-        f"- Parity: onnxruntime and torch differ by at most {parity.difference:.1e} (float32, batches of "
+        f"- Parity: onnxruntime and torch differ by at most {parity.difference:.1e} ({parity.dtype}, batches of "
         f"{_listed(parity.batches)}, t of {_listed(parity.steps)})"
     )
 

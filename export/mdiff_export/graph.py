@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import warnings
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from mdiff_core import CONTRACT_KEY, ContractError, ModelContract, UsageError
 from mdiff_export import OLDEST_OPSET
+from mdiff_export.precision import to_float16
 from mdiff_export.wire import inputs, outputs, random_batch
 from mdiff_training.denoiser import Denoiser
 
@@ -39,7 +41,7 @@ def check_contract(network: Denoiser, contract: ModelContract) -> None:
     """Refuse a network that is not the one its contract describes.
 
     Raises:
-        ContractError: channels, image size, prediction, labels, fractions or type on the wire disagree.
+        ContractError: channels, image size, prediction, labels or fractions disagree.
     """
     config = network.config
     prediction = "epsilon+variance" if config.learned_variance else "epsilon"
@@ -56,20 +58,27 @@ def check_contract(network: Denoiser, contract: ModelContract) -> None:
             config.fractions == len(contract.fractions),
             f"{config.fractions} fractions as its condition, not {len(contract.fractions)}",
         ),
-        (contract.io_dtype == "float32", f"float32 on the wire, not {contract.io_dtype}"),
     ):
         if not fits:
             raise ContractError(f"model {contract.name}: the network has {message} as its contract says")
 
 
-def export_graph(network: Denoiser, contract: ModelContract, path: Path, opset: int = OLDEST_OPSET) -> None:
+def export_graph(
+    network: Denoiser, contract: ModelContract, path: Path, opset: int = OLDEST_OPSET, *, float16: bool = False
+) -> None:
     """Write the network as one ONNX file with a dynamic batch axis and the contract under ``CONTRACT_KEY``.
+
+    With ``float16`` it computes in half precision, see :func:`~mdiff_export.precision.to_float16`.
 
     Raises:
         UsageError: torch cannot write this ``opset``.
     """
     # A batch of one would be taken for a constant (pytorch#157621).
-    example = random_batch(contract, np.array([0, contract.schedule.timesteps - 1]), np.random.default_rng(0))
+    example = random_batch(
+        dataclasses.replace(contract, io_dtype="float32"),
+        np.array([0, contract.schedule.timesteps - 1]),
+        np.random.default_rng(0),
+    )
     with _quiet():
         program = torch.onnx.export(
             WireDenoiser(network),
@@ -87,6 +96,8 @@ def export_graph(network: Denoiser, contract: ModelContract, path: Path, opset: 
     if written != [opset]:
         raise UsageError(f"torch {torch.__version__} cannot write ONNX opset {opset}: try {OLDEST_OPSET}")
     _strip(model)
+    if float16:
+        model = to_float16(model, wire=contract.io_dtype == "float16")
     onnx.helper.set_model_props(model, {CONTRACT_KEY: contract.to_json()})
     onnx.save_model(model, path)
 

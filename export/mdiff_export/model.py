@@ -1,27 +1,32 @@
-"""From a checkpoint to a model in a repository, whole or not at all."""
+"""From a checkpoint to a new version of a model in a repository, whole or not at all."""
 
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from mdiff_core import DataError, ModelContract, UsageError
+from mdiff_core import DataError, UsageError
 from mdiff_export import OLDEST_OPSET
 from mdiff_export.card import Metrics, model_card
-from mdiff_export.config import triton_config
+from mdiff_export.config import Backend, triton_config
+from mdiff_export.engine import build_engine
 from mdiff_export.graph import check_contract, export_graph
 from mdiff_export.parity import Parity, check_parity
+from mdiff_export.versions import new_version
 from mdiff_training.checkpoint import Checkpoint
 from mdiff_training.denoiser import Denoiser
+
+Precision = Literal["float32", "float16"]
 
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """A model written: its folder, and the parity measured on it."""
+    """A model written: its folder, the file of its graph, and the parity measured on it."""
 
     folder: Path
+    graph: Path
     parity: Parity
 
 
@@ -29,52 +34,58 @@ def export_model(
     checkpoint: Checkpoint,
     repository: Path,
     *,
+    backend: Backend = "onnxruntime",
+    precision: Precision = "float32",
+    wire: Precision = "float32",
     max_batch: int = 64,
     opset: int = OLDEST_OPSET,
     metrics: Metrics | None = None,
-    force: bool = False,
 ) -> ExportedModel:
-    """Write ``<repository>/<name>/`` with ``1/model.onnx``, ``config.pbtxt`` and ``README.md``.
+    """Write ``<repository>/<name>/`` with ``<version>/model.onnx``, ``config.pbtxt`` and ``README.md``.
 
-    The model grows in a folder beside the repository, where no server looks, and is renamed into it when all checks
-    have passed; whatever fails before leaves the repository as it was.
+    A model that is there already gets another version (:func:`~mdiff_export.versions.new_version`).
 
     Args:
         checkpoint: its averaged weights are exported.
         repository: a new or existing model repository.
+        backend: of Triton; for ``tensorrt`` an engine is built as well.
+        precision: that the network computes in.
+        wire: type of images between client and server.
         max_batch: largest batch the server may form.
         opset: version of the ONNX operators.
         metrics: for the model card.
-        force: replace a model of the same name.
 
     Raises:
-        UsageError: the model exists and ``force`` is false, or torch cannot write ``opset``.
+        UsageError: float16 on the wire of a network in float32, an ``opset`` that torch cannot write, or no TensorRT.
         DataError: the weights do not fit the network, or the repository cannot be written.
         ContractError: network and contract disagree, or the graph and the network do.
+        PermanentError: the engine cannot be built here.
     """
+    if wire == "float16" and precision == "float32":
+        raise UsageError("images of float16 go to a network that computes in float16: ask for --precision float16")
     provenance = dataclasses.replace(checkpoint.contract.provenance, weights_sha256=checkpoint.weights_sha256())
-    contract = dataclasses.replace(checkpoint.contract, provenance=provenance)
-    network = _network(checkpoint)
+    contract = dataclasses.replace(checkpoint.contract, provenance=provenance, io_dtype=wire)
+    network, float16 = _network(checkpoint), precision == "float16"
     check_contract(network, contract)
-    repository = repository.resolve()
-    if repository.exists() and not repository.is_dir():
-        raise DataError(f"{repository} is a file, not a model repository: name a folder")
-    target = repository / contract.name
-    if target.exists() and not force:
-        raise UsageError(f"{target} exists: replace it with --force, or choose another repository")
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{repository.name}-", dir=repository.parent) as scratch:
-            folder = Path(scratch) / contract.name
-            (folder / "1").mkdir(parents=True)
-            parity = _fill(folder, network, contract, checkpoint, max_batch, opset, metrics)
-            repository.mkdir(exist_ok=True)
-            if force and target.exists():
-                _replace(target, folder, Path(scratch) / "replaced")
-            else:
-                folder.rename(target)
-    except OSError as error:
-        raise DataError(f"cannot write into the repository {repository} ({error})") from error
-    return ExportedModel(target, parity)
+    with new_version(repository, contract.name) as draft:
+        graph = draft.files / "model.onnx"
+        export_graph(network, contract, graph, opset, float16=float16)
+        parity = check_parity(network, contract, graph, max_batch, float16=float16)
+        if backend == "tensorrt":
+            build_engine(graph, contract, draft.files / "model.plan", max_batch)
+        config = triton_config(contract, max_batch, backend, float16=float16)
+        (draft.folder / "config.pbtxt").write_text(config, encoding="utf-8")
+        card = model_card(
+            contract,
+            parameters=sum(parameter.numel() for parameter in network.parameters()),
+            step=checkpoint.step,
+            losses=checkpoint.losses,
+            parity=parity,
+            metrics=metrics,
+        )
+        (draft.folder / "README.md").write_text(card, encoding="utf-8")
+    folder = repository.resolve() / contract.name
+    return ExportedModel(folder, folder / draft.files.name / graph.name, parity)
 
 
 def _network(checkpoint: Checkpoint) -> Denoiser:
@@ -82,38 +93,3 @@ def _network(checkpoint: Checkpoint) -> Denoiser:
         return checkpoint.denoiser()
     except RuntimeError as error:
         raise DataError("the checkpoint's weights do not fit its network: it is damaged") from error
-
-
-def _fill(
-    folder: Path,
-    network: Denoiser,
-    contract: ModelContract,
-    checkpoint: Checkpoint,
-    max_batch: int,
-    opset: int,
-    metrics: Metrics | None,
-) -> Parity:
-    graph = folder / "1" / "model.onnx"
-    export_graph(network, contract, graph, opset)
-    parity = check_parity(network, contract, graph, max_batch)
-    (folder / "config.pbtxt").write_text(triton_config(contract, max_batch), encoding="utf-8")
-    card = model_card(
-        contract,
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        step=checkpoint.step,
-        losses=checkpoint.losses,
-        parity=parity,
-        metrics=metrics,
-    )
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    return parity
-
-
-def _replace(target: Path, folder: Path, aside: Path) -> None:
-    """Rename ``target`` to ``aside`` and ``folder`` to ``target``; if the second fails, take the first back."""
-    target.rename(aside)
-    try:
-        folder.rename(target)
-    except OSError:
-        aside.rename(target)
-        raise

@@ -102,5 +102,5 @@ def repository(plain: Checkpoint, conditional: Checkpoint, tmp_path_factory: pyt
     for checkpoint, options in ((plain, ["--max-batch=8"]), (conditional, ["--max-batch=1", "--opset=20"])):
         path = folder / f"{checkpoint.contract.name}.safetensors"
         checkpoint.save(path)
-        cli.app([str(path), str(folder / "repository"), *options], standalone_mode=False)
+        cli.app(["repository", str(path), str(folder / "repository"), *options], standalone_mode=False)
     return folder / "repository"

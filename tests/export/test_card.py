@@ -13,7 +13,7 @@ from mdiff_export.card import model_card, read_metrics
 from mdiff_export.parity import Parity
 from mdiff_training.checkpoint import Checkpoint
 
-PARITY = Parity(2.5e-06, (1, 2, 3, 64), (0, 999))
+PARITY = Parity(2.5e-06, "float32", (1, 2, 3, 64), (0, 999))
 METRICS: dict[str, Any] = {
     "model": "balls16",
     "plan": "three planes, 20 steps",

@@ -178,7 +178,6 @@ def test_networks_that_fit_their_contracts_pass(plain: Checkpoint, conditional: 
         ({"classes": ("across", "along"), "null_class": 2}, "0 labels, not 3"),
         ({"classes": ("across", "along")}, "0 labels, not 2"),
         ({"fractions": ((0.2, 0.6),)}, "0 fractions as its condition, not 1"),
-        ({"io_dtype": "float16"}, "float32 on the wire, not float16"),
     ],
 )
 def test_a_network_that_does_not_fit_its_contract_is_refused(

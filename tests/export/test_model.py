@@ -10,17 +10,17 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from mdiff_core import CONTRACT_KEY, ContractError, DataError, ModelContract, UsageError
+from mdiff_core import CONTRACT_KEY, ContractError, DataError, ModelContract
 from mdiff_core.repository import model_names, onnx_file
 from mdiff_export import cli
-from mdiff_export.model import _replace
+from mdiff_export.versions import new_version
 from mdiff_training.checkpoint import Checkpoint
 
 MakeCheckpoint = Callable[..., Checkpoint]
 
 
 def export(*arguments: object) -> None:
-    cli.app([str(argument) for argument in arguments], standalone_mode=False)
+    cli.app(["repository", *(str(argument) for argument in arguments)], standalone_mode=False)
 
 
 def saved(checkpoint: Checkpoint, folder: Path) -> Path:
@@ -111,20 +111,23 @@ def test_one_contract_with_the_hash_of_the_weights_is_in_config_and_graph(
     assert dataclasses.replace(contract, provenance=without_hash) == checkpoint.contract
 
 
-def test_an_existing_model_is_refused_and_force_replaces_it(tiny: Checkpoint, tmp_path: Path):
+def test_exporting_again_adds_a_version_and_leaves_the_older_ones(
+    tiny: Checkpoint, make_checkpoint: MakeCheckpoint, tmp_path: Path
+):
     models = tmp_path / "models"
-    (models / "balls16").mkdir(parents=True)
-    (models / "balls16" / "stale").touch()
+    export(saved(tiny, tmp_path), models)
     (models / "other").mkdir()
-    path = saved(tiny, tmp_path)
+    first = contents(models)
+    longer = dataclasses.replace(tiny, tensors={name: 2 * value for name, value in tiny.tensors.items()})
+    export(saved(longer, tmp_path), models)
 
-    with pytest.raises(UsageError, match="balls16 exists: replace it with --force"):
-        export(path, models)
-    assert list(contents(models)) == ["balls16/stale"]
-
-    export(path, models, "--force")
-    assert sorted(contents(models)) == ["balls16/1/model.onnx", "balls16/README.md", "balls16/config.pbtxt"]
-    assert tiny.weights_sha256() in (models / "balls16" / "config.pbtxt").read_text()
+    found = contents(models)
+    assert sorted(found) == sorted([*first, "balls16/2/model.onnx"])
+    assert found["balls16/1/model.onnx"] == first["balls16/1/model.onnx"]
+    assert onnx_file(models, "balls16") == models / "balls16" / "2" / "model.onnx"
+    config = parsed(models / "balls16" / "config.pbtxt")
+    assert longer.weights_sha256() in config.parameters[CONTRACT_KEY].string_value
+    assert config.version_policy.latest.num_versions == 1
     assert sorted(entry.name for entry in models.iterdir()) == ["balls16", "other"]
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["checkpoint.safetensors", "models"]
 
@@ -136,24 +139,35 @@ def test_a_graph_that_disagrees_leaves_nothing_behind(tiny: Checkpoint, tmp_path
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_graph_that_disagrees_does_not_replace_one_that_agrees(tiny: Checkpoint, tmp_path: Path):
+def test_a_graph_that_disagrees_adds_no_version(tiny: Checkpoint, tmp_path: Path):
     model = tmp_path / "models" / "balls16"
     model.mkdir(parents=True)
     (model / "config.pbtxt").write_text("served")
     path = saved(unequal(tiny), tmp_path)
     with pytest.raises(ContractError, match="differ"):
-        export(path, tmp_path / "models", "--max-batch", 2, "--force")
+        export(path, tmp_path / "models", "--max-batch", 2)
     assert contents(tmp_path / "models") == {"balls16/config.pbtxt": b"served"}
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["checkpoint.safetensors", "models"]
 
 
-def test_a_model_comes_back_where_its_replacement_cannot_be_renamed(tmp_path: Path):
-    target = tmp_path / "balls16"
-    target.mkdir()
-    (target / "config.pbtxt").write_text("served")
-    with pytest.raises(FileNotFoundError):
-        _replace(target, tmp_path / "absent", tmp_path / "aside")
-    assert contents(tmp_path) == {"balls16/config.pbtxt": b"served"}
+def test_a_version_whose_config_cannot_be_written_is_taken_back(tmp_path: Path):
+    (tmp_path / "models" / "balls16" / "1").mkdir(parents=True)
+    (tmp_path / "models" / "balls16" / "config.pbtxt").mkdir()  # a file cannot replace it
+    (tmp_path / "models" / "balls16" / "config.pbtxt" / "kept").touch()
+    with pytest.raises(DataError, match="cannot write"), new_version(tmp_path / "models", "balls16") as draft:
+        (draft.files / "model.onnx").touch()
+        (draft.folder / "config.pbtxt").write_text("new")
+    assert sorted(contents(tmp_path)) == ["models/balls16/config.pbtxt/kept"]
+
+
+def test_two_exports_at_once_do_not_share_a_version(tmp_path: Path):
+    (tmp_path / "models" / "balls16").mkdir(parents=True)
+    with pytest.raises(DataError, match="cannot write"), new_version(tmp_path / "models", "balls16") as draft:
+        (draft.files / "model.onnx").write_text("second")
+        faster = tmp_path / "models" / "balls16" / "1"
+        faster.mkdir()
+        (faster / "model.onnx").write_text("first")
+    assert contents(tmp_path) == {"models/balls16/1/model.onnx": b"first"}
 
 
 def test_a_network_that_does_not_fit_its_contract_leaves_nothing_behind(
@@ -208,7 +222,7 @@ def test_malformed_metrics_stop_the_export_before_it_begins(tiny: Checkpoint, tm
 def test_the_command_says_on_one_line_what_was_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr("sys.argv", ["mdiff-export", str(tmp_path / "absent.safetensors"), str(tmp_path / "models")])
+    monkeypatch.setattr("sys.argv", ["mdiff-export", "repository", str(tmp_path / "absent.safetensors"), "models"])
     with pytest.raises(SystemExit) as leave:
         cli.main()
     assert leave.value.code == DataError.exit_code

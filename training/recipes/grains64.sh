@@ -9,4 +9,4 @@ mkdir -p "$folder"
 mdiff-train fit "$folder/grains.npy" "$folder/grains64.safetensors" --resume --name grains64 \
   --phases grain=0,boundary=1 --independent --set training.batch=16 --set training.steps=5000 --set training.ema=0.999 \
   --licence Apache-2.0 --source "synthetic, Micro3Diff case II: Laguerre tessellations with grains of 6, 9 and 12 pixels, made by mdiff-train grains" "$@"
-mdiff-export "$folder/grains64.safetensors" "$folder/repository"
+mdiff-export repository "$folder/grains64.safetensors" "$folder/repository"

@@ -8,4 +8,4 @@ shift
 mdiff-train fit "$folder/nmc-1-cal_generatedCBD_bridge.tif" "$folder/nmc64-aniso.safetensors" --resume \
   --name nmc64-aniso --phases pore=0,active=1,binder=2 --planes --set training.batch=16 --set training.steps=5500 --set training.ema=0.999 \
   --licence BSD-3-Clause --source "NMC-1-CAL cathode, X-ray CT, binder added numerically; NREL/MATBOX_Microstructure_analysis_toolbox; slices of the whole volume in three planes" "$@"
-mdiff-export "$folder/nmc64-aniso.safetensors" "$folder/repository"
+mdiff-export repository "$folder/nmc64-aniso.safetensors" "$folder/repository"

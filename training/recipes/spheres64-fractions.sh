@@ -15,4 +15,4 @@ done
 mdiff-train fit $files "$folder/spheres64-fractions.safetensors" --resume --name spheres64-fractions \
   --phases matrix=0,sphere=1 --tell-fractions --set training.batch=16 --set training.steps=3000 --set training.ema=0.999 \
   --licence Apache-2.0 --source "synthetic, overlapping spheres of diameter N(15, 4) voxels, made by mdiff-train spheres" "$@"
-mdiff-export "$folder/spheres64-fractions.safetensors" "$folder/repository"
+mdiff-export repository "$folder/spheres64-fractions.safetensors" "$folder/repository"

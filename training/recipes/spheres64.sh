@@ -9,4 +9,4 @@ mkdir -p "$folder"
 mdiff-train fit "$folder/spheres.npy" "$folder/spheres64.safetensors" --resume --name spheres64 \
   --phases matrix=0,sphere=1 --set training.steps=9000 \
   --licence Apache-2.0 --source "synthetic, Micro3Diff case I: spheres of diameter N(15, 4) voxels, fraction 0.30, 64×64×300 rod from mdiff-train spheres, sliced along its length" "$@"
-mdiff-export "$folder/spheres64.safetensors" "$folder/repository"
+mdiff-export repository "$folder/spheres64.safetensors" "$folder/repository"
