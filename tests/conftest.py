@@ -60,6 +60,12 @@ def free_port() -> Callable[[], int]:
 
 
 @pytest.fixture(scope="session")
+def serve(installed_triton: None) -> Callable[[Path], TritonServer]:
+    """``serve(repository)``: a server on free ports, to be used as a context manager."""
+    return _server
+
+
+@pytest.fixture(scope="session")
 def triton(repository: Path, installed_triton: None) -> Iterator[TritonServer]:
     """A server on the models that come with mdiff; leave it as it is."""
     with _server(repository) as server:

@@ -37,7 +37,7 @@ def installed(tmp_path_factory):
             for model in MODELS
             for name in ("1/model.onnx", "config.pbtxt", "README.md")
         ),
-        "mdiff_serving/onnxruntime_backend.py",
+        "mdiff_serving/backends/model.py",
         "mdiff_training/presets/compact64.toml",
     ],
 )

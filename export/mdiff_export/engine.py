@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import warnings
 from pathlib import Path
@@ -78,13 +79,13 @@ def tensorrt_version() -> str:
 
 
 def _tensorrt() -> Any:
-    # The second has the same interface and comes from the package index; it builds for RTX GPUs, also without one.
-    for name in ("tensorrt", "tensorrt_rtx"):
-        try:
-            return importlib.import_module(name)
-        except ImportError:
-            continue
-    raise UsageError("TensorRT is not installed: run this in the serving image, or pip install tensorrt")
+    with contextlib.suppress(ImportError):
+        return importlib.import_module("tensorrt")
+    try:
+        # It has the same interface, comes from the package index, and builds for RTX GPUs, also where there is none.
+        return importlib.import_module("tensorrt_rtx")
+    except ImportError as error:
+        raise UsageError("TensorRT is not installed: run this in the serving image, or pip install tensorrt") from error
 
 
 def _collecting_logger(trt: Any) -> Any:

@@ -1,7 +1,7 @@
 """The ``tritonserver`` to run: the one on the PATH, else one in a private environment, set up on first use.
 
 The private one is the server that the ``nvidia-pytriton`` wheel carries. It has the Python backend only, so
-:mod:`mdiff_serving.onnxruntime_backend` is laid beside it as the backend ``onnxruntime``: it serves the repository that
+:mod:`mdiff_serving.backends` are laid beside it as ``onnxruntime`` and ``openvino``: it serves the repository that
 production serves, unchanged.
 """
 
@@ -22,11 +22,11 @@ from mdiff_core import PermanentError, UnavailableError
 
 SERVER_PACKAGE = "nvidia-pytriton==0.7.0"
 # The server's Python stub is built against numpy 1: under numpy 2 every output comes back empty.
-STUB_PACKAGES = ("numpy<2", "onnxruntime>=1.20")
+STUB_PACKAGES = ("numpy<2", "onnxruntime>=1.20", "openvino>=2025.0")
 # Those with both a stub in the wheel and a numpy 1.
 SUPPORTED_PYTHONS = ((3, 11), (3, 12))
 
-_BACKEND_SOURCE = Path(__file__).with_name("onnxruntime_backend.py")
+_BACKEND_SOURCES = Path(__file__).with_name("backends")
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _private_environment(notify: Callable[[str], object]) -> ServerEnvironment:
         )
     root = _cache_folder() / f"triton-py{_python_version()}-{_fingerprint()}"
     if not root.is_dir():
-        notify(f"setting up a Triton server in {root} (once; pip fetches about 100 MB)")
+        notify(f"setting up a Triton server in {root} (once; pip fetches about 150 MB)")
         publish(_build, root)
     return _environment_in(root)
 
@@ -128,8 +128,11 @@ def _build(root: Path) -> None:
     shutil.copytree(server / "backends" / "python", backends / "python", ignore=shutil.ignore_patterns("__pycache__"))
     stub = backends / "python" / "triton_python_backend_stub"
     shutil.copy2(server / "python_backend_stubs" / _python_version() / stub.name, stub)
-    (backends / "onnxruntime").mkdir()
-    shutil.copyfile(_BACKEND_SOURCE, backends / "onnxruntime" / "model.py")
+    for engine in _BACKEND_SOURCES.glob("*_engine.py"):
+        backend = backends / engine.name.removesuffix("_engine.py")
+        backend.mkdir()
+        shutil.copyfile(engine, backend / "engine.py")
+        shutil.copyfile(_BACKEND_SOURCES / "model.py", backend / "model.py")
     _check_stub(stub, _environment_in(root))
 
 
@@ -157,9 +160,10 @@ def _cache_folder() -> Path:
 
 
 def _fingerprint() -> str:
-    """Changes with everything the environment is made of: packages, this Python and system, the backend's source."""
+    """Changes with everything the environment is made of: packages, this Python and system, the backends' source."""
     python = (sys.version, sys.base_prefix, sysconfig.get_platform())
-    parts = (SERVER_PACKAGE, *STUB_PACKAGES, *python, _BACKEND_SOURCE.read_text(encoding="utf-8"))
+    sources = (path.read_text(encoding="utf-8") for path in sorted(_BACKEND_SOURCES.glob("*.py")))
+    parts = (SERVER_PACKAGE, *STUB_PACKAGES, *python, *sources)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 

@@ -1,7 +1,6 @@
-"""Triton's ``onnxruntime`` backend for a server that has only the Python backend, where it is ``onnxruntime/model.py``.
+"""The part of a backend that Triton calls, whatever engine computes: ``engine.py`` beside this file.
 
-A model whose ``config.pbtxt`` says ``backend: "onnxruntime"`` is served with its ``<version>/model.onnx`` unchanged, on
-the CPU. This file runs inside the server's own environment: numpy 1, onnxruntime, and nothing of mdiff.
+A model whose ``config.pbtxt`` names the backend is served with its ``<version>/model.onnx`` unchanged, on the CPU.
 """
 
 from __future__ import annotations
@@ -11,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import triton_python_backend_utils as triton  # type: ignore[import-not-found]
+from engine import Engine  # type: ignore[import-not-found]
 
 _BATCH = 32  # larger runs leave the processor's caches
-_ONNX_NAMES = {"float32": "float", "float64": "double"}
 
 
 class TritonPythonModel:
@@ -30,13 +28,13 @@ class TritonPythonModel:
         path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
         config = json.loads(args["model_config"])
         try:
-            self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            self._engine = Engine(path)
         except Exception as error:
             raise triton.TritonModelException(f"{path} cannot be loaded, export the model again: {error}") from error
         batched = config["max_batch_size"] > 0
-        self._inputs = _matching_names(path, config["input"], self._session.get_inputs(), batched)
-        self._outputs = _matching_names(path, config["output"], self._session.get_outputs(), batched)
-        missing = sorted({tensor.name for tensor in self._session.get_inputs()} - set(self._inputs))
+        self._inputs = _matching_names(path, config["input"], self._engine.inputs, batched)
+        self._outputs = _matching_names(path, config["output"], self._engine.outputs, batched)
+        missing = sorted(set(self._engine.inputs) - set(self._inputs))
         if missing:
             raise triton.TritonModelException(
                 f"config.pbtxt lacks input {missing[0]} of {path}: export the model again"
@@ -51,8 +49,8 @@ class TritonPythonModel:
             return [triton.InferenceResponse(error=failure) for _ in requests]
 
     def finalize(self) -> None:
-        """Free the session."""
-        del self._session
+        """Free the engine."""
+        del self._engine
 
     def _run(self, requests: list[Any]) -> list[Any]:
         per_request = [
@@ -62,7 +60,7 @@ class TritonPythonModel:
         feeds = {name: np.concatenate([arrays[name] for arrays in per_request]) for name in self._inputs}
         ends = np.cumsum([len(arrays[self._inputs[0]]) for arrays in per_request])[:-1]
         runs = [
-            self._session.run(self._outputs, {name: feed[i : i + _BATCH] for name, feed in feeds.items()})
+            self._engine.run(self._outputs, {name: feed[i : i + _BATCH] for name, feed in feeds.items()})
             for i in range(0, len(feeds[self._inputs[0]]), _BATCH)
         ]
         split = [np.split(np.concatenate(output), ends) for output in zip(*runs, strict=True)]
@@ -74,12 +72,15 @@ class TritonPythonModel:
         ]
 
 
-def _matching_names(path: Path, described: list[dict[str, Any]], tensors: list[Any], batched: bool) -> list[str]:
+def _matching_names(
+    path: Path, described: list[dict[str, Any]], actual: dict[str, tuple[str, list[int | None]]], batched: bool
+) -> list[str]:
     """Names of the tensors that config.pbtxt describes, all of them in the graph with that type and shape."""
-    actual = {tensor.name: (tensor.type, list(tensor.shape)) for tensor in tensors}
     for entry in described:
-        dtype = np.dtype(triton.triton_string_to_numpy(entry["data_type"])).name
-        expected = (f"tensor({_ONNX_NAMES.get(dtype, dtype)})", [-1] * batched + [int(dim) for dim in entry["dims"]])
+        expected = (
+            np.dtype(triton.triton_string_to_numpy(entry["data_type"])).name,
+            [-1] * batched + [int(dim) for dim in entry["dims"]],
+        )
         found = actual.get(entry["name"])
         if found is None or found[0] != expected[0] or not _fits(found[1], expected[1]):
             raise triton.TritonModelException(
@@ -89,8 +90,8 @@ def _matching_names(path: Path, described: list[dict[str, Any]], tensors: list[A
     return [entry["name"] for entry in described]
 
 
-def _fits(shape: list[Any], dims: list[int]) -> bool:
-    """Whether two shapes agree where both are fixed; a free dimension is a name or None in ONNX, -1 in config.pbtxt."""
+def _fits(shape: list[int | None], dims: list[int]) -> bool:
+    """Whether two shapes agree where both are fixed; a free dimension is None in the graph, -1 in config.pbtxt."""
     return len(shape) == len(dims) and all(
-        not isinstance(size, int) or dim == -1 or size == dim for size, dim in zip(shape, dims, strict=True)
+        size is None or dim == -1 or size == dim for size, dim in zip(shape, dims, strict=True)
     )
