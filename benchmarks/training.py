@@ -11,18 +11,15 @@ not change the work. Arithmetic is that of convolutions, matrix products and att
 
 from __future__ import annotations
 
-import datetime
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
 import typer
+from conditions import conditions
 from torch.autograd import DeviceType
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
@@ -190,14 +187,8 @@ def _finish(device: torch.device) -> None:
 
 
 def _conditions(device: torch.device) -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    kind = f"{len(os.sched_getaffinity(0))} cores of {models[0] if models else platform.machine()}"
-    if device.type == "cuda":
-        kind = f"{torch.cuda.get_device_name(device)}, {kind}"
-    version = f"torch {torch.__version__}, Python {platform.python_version()}"
-    return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {kind}, {torch.get_num_threads()} threads, {version}"
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    return conditions(f"{torch.get_num_threads()} threads", f"torch {torch.__version__}", gpu=gpu)
 
 
 if __name__ == "__main__":

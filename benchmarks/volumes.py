@@ -17,9 +17,6 @@ times within each pair. Stores are kept under ``--keep`` where it is given.
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -29,8 +26,8 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import onnxruntime
 import typer
+from conditions import ONNXRUNTIME, conditions
 
 from mdiff_client.denoisers import Denoiser
 from mdiff_client.denoisers.place import Place
@@ -71,7 +68,7 @@ def quality(
         one = (one_before + _seconds_of_one_evaluation(denoiser)) / 2
         seconds = statistics.median(store.record(index)["seconds"] for index in store.complete())
         evaluation = evaluate(store, floor=read_labels(floor, store.contract, phases) if floor else None)
-    print(f"{_conditions()}\n\n{evaluation_text(evaluation)}")
+    print(f"{conditions(ONNXRUNTIME)}\n\n{evaluation_text(evaluation)}")
     print(
         f"\nMedian {seconds:.1f} s a volume; {evaluations} evaluations of {one:.3f} s are {evaluations * one:.1f} s: "
         f"sampling takes {seconds / (evaluations * one):.2f} of the network's own time."
@@ -105,7 +102,8 @@ def fractions(
     """Fractions of the second phase asked for, and got: of images, of volumes, and of volumes without the tilt."""
     plans = {"with the tilt": named_plan(plan), "without": dataclasses.replace(named_plan(plan), tilt=False)}
     with Place(repository=repository).denoiser(model) as denoiser:
-        print(f"{_conditions()}\n\n{count} volumes and {16 * count} images of {model} for each fraction, plan {plan}\n")
+        made = f"{count} volumes and {16 * count} images of {model} for each fraction, plan {plan}"
+        print(f"{conditions(ONNXRUNTIME)}\n\n{made}\n")
         print(f"| asked | images | {' | '.join(f'volumes {name}' for name in plans)} |\n|---|---|---|---|")
         for asked in (0.3, 0.4, 0.5, 0.6):
             condition = Condition(fractions=(asked,))
@@ -133,7 +131,7 @@ def transport(
                 seconds[kind] = _wall(Path(scratch) / f"{pair}-{kind}.zarr", model, url if kind == "served" else None)
             walls.append(seconds)
     ratios = [seconds["served"] / seconds["embedded"] for seconds in walls]
-    print(f"{_conditions()}\n\n| pair | --url, s | embedded, s | ratio |\n|---|---|---|---|")
+    print(f"{conditions(ONNXRUNTIME)}\n\n| pair | --url, s | embedded, s | ratio |\n|---|---|---|---|")
     for pair, (seconds, ratio) in enumerate(zip(walls, ratios, strict=True)):
         print(f"| {pair} | {seconds['served']:.2f} | {seconds['embedded']:.2f} | {ratio:.3f} |")
     print(f"\nMedian ratio {statistics.median(ratios):.3f} of {pairs} pairs.")
@@ -162,15 +160,6 @@ def _seconds_of_one_evaluation(denoiser: Denoiser, repeats: int = 7) -> float:
         predict(denoiser, UNCONDITIONAL, x, t, label)
         times.append(time.perf_counter() - began)
     return statistics.median(times)
-
-
-def _conditions() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    kind = f"{len(os.sched_getaffinity(0))} cores of {models[0] if models else platform.machine()}"
-    engine = f"onnxruntime {onnxruntime.__version__} ({onnxruntime.get_device()})"
-    return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {kind}, {engine}, Python {platform.python_version()}"
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ RULES = {
     "core": "numpy",
     "images": "PIL mdiff_core numpy tifffile",
     "training": "PIL mdiff_core mdiff_images numpy safetensors torch tqdm typer",
-    "export": "mdiff_core mdiff_training google numpy onnx onnxruntime onnxscript tensorrt tensorrt_rtx torch tritonclient typer",
+    "export": "mdiff_core mdiff_training google numpy onnx onnxruntime onnxscript tensorrt tensorrt_rtx torch "
+    "tritonclient typer",
     "serving": "mdiff_core typer",
     "client": "mdiff_core mdiff_images PIL numpy onnxruntime tqdm tritonclient typer zarr",
 }

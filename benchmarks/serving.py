@@ -1,0 +1,170 @@
+"""Speed of serving a denoiser, and of the engines that may compute it; prints Markdown.
+
+    python benchmarks/serving.py throughput --model spheres64
+    python benchmarks/serving.py engines --model spheres64
+
+``throughput`` compares images per second through a local Triton, with several clients at once, with those of
+onnxruntime in this process: same graph, same images a call, same cores, in rounds that alternate. ``engines`` times one
+call of each engine that is installed here on the same images, in turn, and says how far its answer is from that of
+onnxruntime in float32.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import onnx
+import onnxruntime
+import typer
+from conditions import ONNXRUNTIME, conditions
+
+from mdiff_client.denoisers import Denoiser
+from mdiff_client.denoisers.connection import Connection
+from mdiff_client.denoisers.place import Place
+from mdiff_client.denoisers.triton import TritonDenoiser
+from mdiff_core.command import run_app
+from mdiff_core.repository import onnx_file
+from mdiff_export.precision import to_float16
+from mdiff_export.wire import random_batch
+from mdiff_serving.server import TritonServer
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def throughput(
+    model: Annotated[str, typer.Option()] = "spheres64",
+    clients: Annotated[int, typer.Option(help="Clients at once.")] = 4,
+    images: Annotated[int, typer.Option(help="Images a call.")] = 64,
+    seconds: Annotated[float, typer.Option(help="Length of a round.")] = 10.0,
+    rounds: Annotated[int, typer.Option()] = 5,
+) -> None:
+    """Images a second through Triton over those of onnxruntime in process."""
+    place, rows = Place(), []
+    server = TritonServer(place.folder(), grpc_port=18001, http_port=18000, metrics_port=18002)
+    with place.denoiser(model) as here, server:
+        arguments = _arguments(here, images)
+        connection = Connection(server.grpc_address)
+        for round_ in range(rounds):
+            measure = [lambda: _rate(lambda: here, 1, arguments, seconds)]
+            measure.append(lambda: _rate(lambda: TritonDenoiser(connection, model), clients, arguments, seconds))
+            rates = [one() for one in (measure if round_ % 2 else measure[::-1])]
+            rows.append(rates if round_ % 2 else rates[::-1])
+    print(f"{conditions(ONNXRUNTIME)}\n\n{model}, {images} images a call, {clients} clients, rounds of {seconds:g} s\n")
+    print("| round | in process, images/s | through Triton, images/s | ratio |\n|---|---|---|---|")
+    for round_, (inside, through) in enumerate(rows):
+        print(f"| {round_} | {inside:.1f} | {through:.1f} | {through / inside:.3f} |")
+    print(f"\nMedian ratio {statistics.median(through / inside for inside, through in rows):.3f}.")
+
+
+@app.command()
+def engines(
+    model: Annotated[str, typer.Option()] = "spheres64",
+    images: Annotated[int, typer.Option(help="Images a call.")] = 32,
+    rounds: Annotated[int, typer.Option()] = 15,
+) -> None:
+    """Time of one call by engine, and the largest difference of its answer from onnxruntime's in float32."""
+    place = Place()
+    contract, path = place.contract(model), onnx_file(place.folder(), model)
+    rng = np.random.default_rng(0)
+    batch = random_batch(contract, rng.integers(0, contract.schedule.timesteps, images), rng)
+    with tempfile.TemporaryDirectory() as scratch:
+        found = _engines(path, Path(scratch))
+        answers = {name: run(batch) for name, run in found.items()}
+        times: dict[str, list[float]] = {name: [] for name in found}
+        for _ in range(rounds):
+            for name, run in found.items():
+                began = time.perf_counter()
+                run(batch)
+                times[name].append(time.perf_counter() - began)
+    first = next(iter(found))
+    print(f"{conditions(ONNXRUNTIME)}\n\n{model}, one call of {images} images, {rounds} rounds in turn\n")
+    print("| engine | median, ms | over the first, median of the rounds | differs by at most |\n|---|---|---|---|")
+    for name, spent in times.items():
+        ratio = statistics.median(a / b for a, b in zip(spent, times[first], strict=True))
+        difference = np.abs(answers[name] - answers[first]).max()
+        print(f"| {name} | {1000 * statistics.median(spent):.0f} | {ratio:.2f} | {difference:.1e} |")
+
+
+def _engines(path: Path, scratch: Path) -> dict[str, Callable[[dict[str, np.ndarray]], np.ndarray]]:
+    """``eps`` of a batch, by engine; the first is what the embedded engine does."""
+    onnx.save(to_float16(onnx.load(path), wire=False), scratch / "half.onnx")
+    found = {
+        "onnxruntime, float32": _session(path),
+        "onnxruntime, without memory arena": _session(path, enable_cpu_mem_arena=False),
+        "onnxruntime, without memory pattern": _session(path, enable_mem_pattern=False),
+        "onnxruntime, float16 graph": _session(scratch / "half.onnx"),
+        "onnxruntime, int8 weights": _session(_int8(path, scratch / "int8.onnx")),
+    }
+    try:
+        import openvino
+    except ImportError:
+        return found
+    core = openvino.Core()
+    capable = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    for kind in ("f32", "bf16") if capable else ("f32",):
+        hints = {"INFERENCE_PRECISION_HINT": kind, "PERFORMANCE_HINT": "LATENCY"}
+        compiled = core.compile_model(str(path), "CPU", hints)
+        found[f"OpenVINO, {kind}"] = lambda batch, compiled=compiled: compiled(batch)["eps"]
+    return found
+
+
+def _session(path: Path, **options: bool) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3
+    for name, value in options.items():
+        setattr(settings, name, value)
+    session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
+    return lambda batch: session.run(["eps"], batch)[0]
+
+
+def _int8(path: Path, out: Path) -> Path:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    # What onnxruntime offers without calibration: int8 weights, activations quantized as they come.
+    quantize_dynamic(path, out, weight_type=QuantType.QUInt8)
+    return out
+
+
+def _arguments(denoiser: Denoiser, images: int) -> tuple[np.ndarray | None, ...]:
+    rng = np.random.default_rng(0)
+    batch = random_batch(denoiser.contract, rng.integers(0, denoiser.contract.schedule.timesteps, images), rng)
+    label = batch["label"][:, 0] if "label" in batch else None
+    return batch["x"], batch["t"][:, 0], label, batch.get("fractions")
+
+
+def _rate(
+    connect: Callable[[], Denoiser], clients: int, arguments: tuple[np.ndarray | None, ...], seconds: float
+) -> float:
+    """Images a second of several callers at once, each with a denoiser of its own; calls under way at the end count."""
+    calls, ready = [0] * clients, threading.Barrier(clients + 1)
+
+    def caller(index: int) -> None:
+        denoiser = connect()
+        denoiser.predict(*arguments)  # type: ignore[arg-type]
+        ready.wait()
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            denoiser.predict(*arguments)  # type: ignore[arg-type]
+            calls[index] += 1
+
+    threads = [threading.Thread(target=caller, args=(index,)) for index in range(clients)]
+    for thread in threads:
+        thread.start()
+    ready.wait()
+    began = time.perf_counter()
+    for thread in threads:
+        thread.join()
+    assert arguments[0] is not None
+    return sum(calls) * len(arguments[0]) / (time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    run_app(app)
