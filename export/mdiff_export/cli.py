@@ -67,7 +67,10 @@ def tensorrt_command(
     ] = False,
     timing_cache: Annotated[Path | None, typer.Option(help="File that keeps the timing of kernels.")] = None,
 ) -> None:
-    """Build the models' TensorRT engines on this machine's GPU; those that are there already are kept."""
+    """Build the models' TensorRT engines on this machine's GPU; those that are there already are kept.
+
+    The target's parent must be writable: engines grow there, and are renamed into the target when whole.
+    """
     from mdiff_core.repository import model_names
     from mdiff_export.engine_model import EngineOptions, export_engine
 
