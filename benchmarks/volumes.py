@@ -3,6 +3,7 @@
     python benchmarks/volumes.py quality --model spheres64
     python benchmarks/volumes.py quality --model nmc64 --floor nmc-1-cal.tif --phases rest=0+2,active=1
     python benchmarks/volumes.py quality --model spheres64 --plan paper --count 1
+    python benchmarks/volumes.py quality --model grains64 --thick-slices 4 --count 8
     python benchmarks/volumes.py axes nmc64-aniso.zarr
     python benchmarks/volumes.py fractions --model spheres64-fractions
     python benchmarks/volumes.py transport
@@ -51,6 +52,7 @@ def quality(
     model: Annotated[str, typer.Option()] = "spheres64",
     repository: Annotated[Path | None, typer.Option()] = None,
     plan: Annotated[str, typer.Option()] = "lagged",
+    thick_slices: Annotated[float | None, typer.Option(help="Share of the best width, instead of the plan's.")] = None,
     count: Annotated[int, typer.Option()] = 25,
     seed: Annotated[int, typer.Option()] = 0,
     floor: Annotated[Path | None, typer.Option(help="Real volume or image for the real-vs-real floor.")] = None,
@@ -58,7 +60,7 @@ def quality(
     keep: Annotated[Path | None, typer.Option(help="Folder to keep the store in.")] = None,
 ) -> None:
     """Volumes at one plan against the training reference, and what they cost above the network's own time."""
-    chosen = named_plan(plan)
+    chosen = named_plan(plan, thick_slices=thick_slices)
     with tempfile.TemporaryDirectory() as scratch, Place(repository=repository).denoiser(model) as denoiser:
         evaluations = chosen.evaluations(denoiser.contract.schedule.build())
         out = (keep or Path(scratch)) / f"{model}-{plan}.zarr"
