@@ -1,5 +1,6 @@
 """Case II of Micro3Diff: grains of the sizes asked for, in equal parts, within closed lines of one pixel."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,16 @@ def test_cells_are_those_of_a_power_diagram():
     tree = cKDTree(np.column_stack([centres, height]), boxsize=[EDGE, EDGE, 0])
     y, x = np.indices((EDGE, EDGE)) + 0.5
     np.testing.assert_array_equal(laguerre(centres, radii, EDGE)[0], tree.query(np.stack([y, x, 0 * x], axis=-1))[1])
+
+
+def test_memory_does_not_grow_with_the_product_of_pixels_and_grains():
+    edge = 192
+    centres, radii = packed_discs(edge, SIZES, np.random.default_rng(7))
+    tracemalloc.start()
+    laguerre(centres, radii, edge)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < edge**2 * len(radii) * 8 / 4
 
 
 def test_distances_are_to_the_nearest_boundary():

@@ -78,14 +78,16 @@ def laguerre(centres: Floats, radii: Floats, edge: int) -> tuple[npt.NDArray[np.
     """
     middle = np.arange(edge) + 0.5
     y, x = (_periodic(middle[:, None] - centres[:, axis], edge) ** 2 for axis in (0, 1))
-    power = y[:, None] + x[None] - radii**2
-    cell = np.argmin(power, axis=-1)
-    own = cell[..., None]
-    surplus = power - np.take_along_axis(power, own, axis=-1)
-    np.put_along_axis(surplus, own, np.inf, axis=-1)  # a cell has no boundary with itself
     apart = np.linalg.norm(_periodic(centres[:, None] - centres, edge), axis=-1)
     np.fill_diagonal(apart, 1)
-    distance: Floats = (surplus / (2 * apart[cell])).min(axis=-1)
+    cell, distance = np.empty((edge, edge), dtype=np.intp), np.empty((edge, edge))
+    for row in range(edge):  # all at once would take memory for every pixel and disc
+        power = y[row] + x - radii**2
+        cell[row] = np.argmin(power, axis=-1)
+        own = cell[row, :, None]
+        surplus = power - np.take_along_axis(power, own, axis=-1)
+        np.put_along_axis(surplus, own, np.inf, axis=-1)  # a cell has no boundary with itself
+        distance[row] = (surplus / (2 * apart[cell[row]])).min(axis=-1)
     return cell, distance
 
 
