@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -49,13 +50,12 @@ def throughput(
     """Images a second through Triton over those of onnxruntime in process."""
     place, rows = Place(), []
     server = TritonServer(place.folder(), grpc_port=18001, http_port=18000, metrics_port=18002)
-    with place.denoiser(model) as here, server:
-        arguments = _arguments(here, images)
-        connection = Connection(server.grpc_address)
+    with place.denoiser(model) as here, server, ExitStack() as opened:
+        connection, arguments = Connection(server.grpc_address), _arguments(here, images)
+        there = [opened.enter_context(TritonDenoiser(connection, model)) for _ in range(clients)]
         for round_ in range(rounds):
-            measure = [lambda: _rate(lambda: here, 1, arguments, seconds)]
-            measure.append(lambda: _rate(lambda: TritonDenoiser(connection, model), clients, arguments, seconds))
-            rates = [one() for one in (measure if round_ % 2 else measure[::-1])]
+            order = [[here], there] if round_ % 2 else [there, [here]]
+            rates = [_rate(denoisers, arguments, seconds) for denoisers in order]
             rows.append(rates if round_ % 2 else rates[::-1])
     print(f"{conditions(ONNXRUNTIME)}\n\n{model}, {images} images a call, {clients} clients, rounds of {seconds:g} s\n")
     print("| round | in process, images/s | through Triton, images/s | ratio |\n|---|---|---|---|")
@@ -140,30 +140,22 @@ def _arguments(denoiser: Denoiser, images: int) -> tuple[np.ndarray | None, ...]
     return batch["x"], batch["t"][:, 0], label, batch.get("fractions")
 
 
-def _rate(
-    connect: Callable[[], Denoiser], clients: int, arguments: tuple[np.ndarray | None, ...], seconds: float
-) -> float:
-    """Images a second of several callers at once, each with a denoiser of its own; calls under way at the end count."""
-    calls, ready = [0] * clients, threading.Barrier(clients + 1)
+def _rate(denoisers: Sequence[Denoiser], arguments: tuple[np.ndarray | None, ...], seconds: float) -> float:
+    """Images a second of several callers at once, one for each denoiser; calls under way at the end count."""
 
-    def caller(index: int) -> None:
-        denoiser = connect()
-        denoiser.predict(*arguments)  # type: ignore[arg-type]
-        ready.wait()
-        end = time.perf_counter() + seconds
+    def calls(denoiser: Denoiser) -> int:
+        made, end = 0, time.perf_counter() + seconds
         while time.perf_counter() < end:
             denoiser.predict(*arguments)  # type: ignore[arg-type]
-            calls[index] += 1
+            made += 1
+        return made
 
-    threads = [threading.Thread(target=caller, args=(index,)) for index in range(clients)]
-    for thread in threads:
-        thread.start()
-    ready.wait()
-    began = time.perf_counter()
-    for thread in threads:
-        thread.join()
     assert arguments[0] is not None
-    return sum(calls) * len(arguments[0]) / (time.perf_counter() - began)
+    denoisers[0].predict(*arguments)  # type: ignore[arg-type]
+    with ThreadPoolExecutor(len(denoisers)) as callers:
+        began = time.perf_counter()
+        made = sum(callers.map(calls, denoisers))
+        return made * len(arguments[0]) / (time.perf_counter() - began)
 
 
 if __name__ == "__main__":

@@ -305,8 +305,12 @@ def _place(
     from mdiff_client.denoisers.place import Place
     from mdiff_core.tls import Certificates
 
+    # A variable stands for every command of a shell, an option for this one.
+    if repository and url == os.environ.get("MDIFF_URL"):
+        url = None
     if not url:
-        if tls_ca or tls_cert or tls_key:
+        files = {"MDIFF_TLS_CA": tls_ca, "MDIFF_TLS_CERT": tls_cert, "MDIFF_TLS_KEY": tls_key}
+        if any(path and str(path) != os.environ.get(name) for name, path in files.items()):
             raise UsageError("--tls-ca, --tls-cert and --tls-key are about a server: give --url")
         return Place(None, repository)
     token = os.environ.get("MDIFF_TOKEN")  # no option, whose value every user of this machine could read

@@ -83,7 +83,7 @@ def latency_json(latency: Latency | None) -> dict[str, object]:
 def evaluation_json(
     evaluation: Evaluation, condition: Condition, asked_for: str, latency: Latency | None = None
 ) -> str:
-    """The evaluation as one JSON object, the format that ``mdiff-export --metrics`` takes.
+    """The evaluation as one JSON object, the format that ``mdiff-export repository --metrics`` takes.
 
     ``asked_for``: the condition as :meth:`Condition.described` tells it; ``latency``: of the run that made the volumes.
     """

@@ -35,7 +35,7 @@ def triton_config(
         max_batch_size=max_batch,
         input=[_tensor(tensor) for tensor in inputs(contract)],
         output=[_tensor(tensor) for tensor in outputs(contract)],
-        # A version is exported beside those there are: the newest is served, the others are there to go back to.
+        # A version is exported beside those there are: the newest is served.
         version_policy={"latest": {"num_versions": 1}},
         dynamic_batching={"default_queue_policy": {"max_queue_size": _MAX_QUEUE_SIZE}},
         model_warmup=[
@@ -72,7 +72,13 @@ def _engine(contract: ModelContract, max_batch: int, backend: Backend, float16: 
     if backend == "onnxruntime-tensorrt":
         # Without a profile the provider builds an engine for every batch size it meets (onnxruntime#12120).
         ends = {f"trt_profile_{end}_shapes": shapes(contract, batch) for end, batch in profile(max_batch).items()}
-        kept = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": _ENGINE_CACHE}
+        # onnxruntime knows an engine by the names in the graph alone, which other weights share.
+        prefix = contract.provenance.weights_sha256 or contract.name
+        kept = {
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": _ENGINE_CACHE,
+            "trt_engine_cache_prefix": prefix,
+        }
         half = {"precision_mode": "FP16", "trt_layer_norm_fp32_fallback": "1"} if float16 else {}
         accelerator = {"name": "tensorrt", "parameters": {**ends, **kept, **half}}
         return {

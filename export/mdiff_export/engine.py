@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mdiff_core import DataError, ModelContract, PermanentError, UsageError
+from mdiff_core.outputs import check_writable
 from mdiff_export.wire import inputs, profile
 
 
@@ -53,19 +54,16 @@ def build_engine(
     for tensor in inputs(contract):
         ends.set_shape(tensor.name, *((batch, *tensor.dims) for batch in profile(max_batch).values()))
     config.add_optimization_profile(ends)
-    try:
-        cache = _timing_cache(config, timing_cache) if timing_cache else None
-        engine = builder.build_serialized_network(network, config)
-        if engine is None:
-            raise PermanentError(
-                f"TensorRT {trt.__version__} cannot build {contract.name} here ({log.last or 'no reason given'}): an "
-                "engine is built on the GPU that will run it, with a driver that fits"
-            )
-        _write_whole(plan, engine)
-        if cache and timing_cache:
-            _write_whole(timing_cache, cache.serialize())
-    except OSError as error:
-        raise DataError(f"{error.filename}: cannot be written or read ({error.strerror})") from error
+    cache = _timing_cache(config, timing_cache) if timing_cache else None
+    engine = builder.build_serialized_network(network, config)
+    if engine is None:
+        raise PermanentError(
+            f"TensorRT {trt.__version__} cannot build {contract.name} here ({log.last or 'no reason given'}): an "
+            "engine is built on the GPU that will run it, with a driver that fits"
+        )
+    _write_whole(plan, engine)
+    if cache and timing_cache:
+        _write_whole(timing_cache, cache.serialize())
 
 
 def tensorrt_version() -> str:
@@ -104,7 +102,11 @@ def _collecting_logger(trt: Any) -> Any:
 
 
 def _timing_cache(config: Any, path: Path) -> Any:
-    kept = path.read_bytes() if path.exists() else b""
+    check_writable(path)  # before minutes of work
+    try:
+        kept = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of tensorrt_rtx, for which the cache does nothing
         cache = config.create_timing_cache(kept)
@@ -117,5 +119,7 @@ def _write_whole(path: Path, content: Any) -> None:
     try:
         part.write_bytes(content)
         part.replace(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror})") from error
     finally:
         part.unlink(missing_ok=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto, TensorProto
 
-from mdiff_core import CONTRACT_KEY, ContractError, DataError, ModelContract
+from mdiff_core import CONTRACT_KEY, ContractError, DataError, ModelContract, UsageError
 from mdiff_core.repository import onnx_file
 from mdiff_export.config import triton_config
 from mdiff_export.engine import build_engine, tensorrt_version
@@ -50,22 +49,26 @@ def export_engine(
         The new version's folder; None: the newest one in ``target`` is of the same stamp.
 
     Raises:
-        UsageError: no such model, or TensorRT is not installed.
+        UsageError: no such model, one in float16 where float32 is asked for, or TensorRT is not installed.
         DataError: the graph cannot be read, or the target not written.
         ContractError: the graph carries no contract.
         PermanentError: the engine cannot be built here.
     """
     original = onnx_file(source, name)
+    written = _read(original)
     stamp = {
-        "graph_sha256": hashlib.sha256(original.read_bytes()).hexdigest(),
+        "graph_sha256": hashlib.sha256(written).hexdigest(),
         "tensorrt": tensorrt_version(),
         "gpu": _gpu(),
         **dataclasses.asdict(options),
     }
     if _stamp(target, name) == stamp:
         return None
-    model = _load(original)
-    contract, float16 = _contract(model, original), _is_float16(model)
+    model = _parsed(written, original)
+    contract, float16, card = _contract(model, original), _is_float16(model), original.parents[1] / "README.md"
+    if float16 and not options.float16:
+        raise UsageError(f"{original} computes in float16, and so does its engine: export it in float32 first")
+    about = _read(card) if card.is_file() else b""
     with new_version(target, name) as draft:
         graph = draft.files / "model.onnx"
         if options.float16 and not float16:
@@ -73,7 +76,7 @@ def export_engine(
             onnx.helper.set_model_props(model, {CONTRACT_KEY: contract.to_json()})
             onnx.save_model(model, graph)
         else:
-            shutil.copyfile(original, graph)
+            graph.write_bytes(written)
         build_engine(
             graph,
             contract,
@@ -85,24 +88,30 @@ def export_engine(
         (draft.files / _STAMP).write_text(json.dumps(stamp, indent=1), encoding="utf-8")
         config = triton_config(contract, options.max_batch, "tensorrt")
         (draft.folder / "config.pbtxt").write_text(config, encoding="utf-8")
-        card = original.parents[1] / "README.md"
-        if card.is_file():
-            shutil.copyfile(card, draft.folder / card.name)
+        (draft.folder / card.name).write_bytes(about)
     return target / name / draft.files.name
 
 
 def _stamp(target: Path, name: str) -> object:
     """Of the newest version of a model, None where there is none."""
-    stamps = sorted((target / name).glob(f"*/{_STAMP}"), key=lambda path: int(path.parent.name))
+    stamps = [path for path in (target / name).glob(f"*/{_STAMP}") if path.parent.name.isdigit()]
     try:
-        return json.loads(stamps[-1].read_text(encoding="utf-8")) if stamps else None
+        newest = max(stamps, key=lambda path: int(path.parent.name), default=None)
+        return json.loads(newest.read_text(encoding="utf-8")) if newest else None
     except (OSError, ValueError):
         return None
 
 
-def _load(path: Path) -> ModelProto:
+def _read(path: Path) -> bytes:
     try:
-        return onnx.load(path)
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _parsed(written: bytes, path: Path) -> ModelProto:
+    try:
+        return onnx.load_model_from_string(written)
     except Exception as error:  # protobuf's, which onnx does not name
         raise DataError(f"{path}: not a readable ONNX model; export it again") from error
 

@@ -36,6 +36,8 @@ def check_parity(
 ) -> Parity:
     """Compare torch in float32 and onnxruntime on the CPU at batches 1, 2, 3 and ``max_batch``.
 
+    Of a graph in half precision that is the weights and most casts: a CPU does much of its arithmetic in float32.
+
     The steps run from 0 to T − 1 and differ within a batch, as they do where a server joins requests.
 
     Raises:

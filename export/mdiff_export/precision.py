@@ -13,29 +13,33 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 _NORMALIZATION = ["InstanceNormalization", "GroupNormalization", "LayerNormalization", "Softmax", "ReduceMean"]
 # Half precision has no number between 2048 and 2050, nor an angle between 512 and 512.5; steps t go to thousands.
 _OF_ANGLES = ["Sin", "Cos"]
-# ε from the velocity: at high noise σ its rounding is σ times as large in x̂_0.
-_SCHEDULE = {"signal", "spread"}
+_IMAGES, _TOLD = ("x", "eps", "v"), "fractions"
 
 
 def to_float16(model: ModelProto, *, wire: bool) -> ModelProto:
     """The same graph with weights and arithmetic in float16; ``wire``: images in and out are float16 too.
 
     In float32 stay normalization and softmax, the angles of the step's embedding, and the last lines that make ε of a
-    velocity. Steps and labels stay int64, told fractions float32.
+    velocity, whose rounding would be σ times as large in x̂_0. Steps and labels stay int64, told fractions float32.
     """
-    kept = _ancestors(model.graph.node, _OF_ANGLES) + _descendants(model.graph.node, _SCHEDULE)
-    fractions = [value.name for value in model.graph.input if value.name == "fractions"]
-    images = [value.name for value in (*model.graph.input, *model.graph.output) if value.name in ("x", "eps", "v")]
+    nodes = model.graph.node
+    kept_types = [value.name for value in (*model.graph.input, *model.graph.output) if value.name in (*_IMAGES, _TOLD)]
     converted: ModelProto = convert_float_to_float16(
         model,
-        keep_io_types=fractions if wire else [*fractions, *images],
+        keep_io_types=[name for name in kept_types if name == _TOLD] if wire else kept_types,
         op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_NORMALIZATION, *_OF_ANGLES],
-        node_block_list=kept,
+        node_block_list=_ancestors(nodes, _OF_ANGLES) + _descendants(nodes, _tables(model)),
     )
-    _join_casts(converted)
     OnnxModel.graph_topological_sort(converted.graph)
+    _join_casts(converted)
     converted.graph.ClearField("value_info")
     return converted
+
+
+def _tables(model: ModelProto) -> set[str]:
+    """What is looked up by the step for every image, [T, 1, 1, 1]: the schedule, which makes ε of a velocity."""
+    looked_up = {node.input[0] for node in model.graph.node if node.op_type.startswith("Gather")}
+    return {tensor.name for tensor in model.graph.initializer if tensor.dims[1:] == [1, 1, 1]} & looked_up
 
 
 def _ancestors(nodes: Sequence[NodeProto], operators: Collection[str]) -> list[str]:
@@ -61,19 +65,29 @@ def _descendants(nodes: Sequence[NodeProto], sources: Collection[str]) -> list[s
 
 def _join_casts(model: ModelProto) -> None:
     """Take out float32 → float16 → float32, which the conversion leaves between two nodes kept in float32."""
-    narrowed = {node.output[0]: node.input[0] for node in model.graph.node if _casts_to(node, TensorProto.FLOAT16)}
-    given = {value.name for value in model.graph.input}
-    widened = {
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    typed = (*graph.input, *graph.output, *graph.value_info)
+    wide = {value.name for value in typed if value.type.tensor_type.elem_type == TensorProto.FLOAT}
+    narrowed = {
+        node.output[0]: node.input[0]
+        for node in model.graph.node
+        if _casts_to(node, TensorProto.FLOAT16) and node.input[0] in wide
+    }
+    joined = {
         node.output[0]: narrowed[node.input[0]]
         for node in model.graph.node
-        if _casts_to(node, TensorProto.FLOAT) and node.input[0] in narrowed and narrowed[node.input[0]] not in given
+        if _casts_to(node, TensorProto.FLOAT) and node.input[0] in narrowed
     }
-    for node in model.graph.node:
-        node.input[:] = [widened.get(name, name) for name in node.input]
-    used = {name for node in model.graph.node for name in node.input} | {value.name for value in model.graph.output}
-    rest = [node for node in model.graph.node if node.op_type != "Cast" or used & set(node.output)]
+    outputs = {value.name for value in model.graph.output}
+    renamed = {source: name for name, source in joined.items() if name in outputs}
+    names = {**renamed, **{name: renamed.get(source, source) for name, source in joined.items()}}
+    rest = [node for node in model.graph.node if node.output[0] not in joined]
+    for node in rest:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+    used = outputs | {name for node in rest for name in node.input}
     model.graph.ClearField("node")
-    model.graph.node.extend(rest)
+    model.graph.node.extend(node for node in rest if node.op_type != "Cast" or node.output[0] in used)
 
 
 def _casts_to(node: NodeProto, kind: int) -> bool:

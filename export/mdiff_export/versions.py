@@ -11,6 +11,8 @@ from pathlib import Path
 
 from mdiff_core import DataError
 
+_CONFIG = "config.pbtxt"
+
 
 @dataclass(frozen=True)
 class Draft:
@@ -25,7 +27,8 @@ def new_version(repository: Path, name: str) -> Iterator[Draft]:
     """The next version of a model, which appears in the repository when the context ends well, and else leaves nothing.
 
     It grows beside the repository, where no server looks, and is renamed into it. Of a model that is there already only
-    ``config.pbtxt`` and ``README.md`` are replaced: a server that runs it goes on with what it has loaded.
+    ``config.pbtxt`` and ``README.md`` are replaced: a server that runs it goes on with what it has loaded. The older
+    ``config.pbtxt`` is kept in the folder of its version: to go back, put it in place and remove the newer version.
 
     Raises:
         DataError: the repository cannot be written, or another export has added the same version meanwhile.
@@ -55,11 +58,15 @@ def _latest(model: Path) -> int:
 
 
 def _add(draft: Draft, target: Path) -> None:
-    added = target / draft.files.name
+    added, config = target / draft.files.name, target / _CONFIG
+    before = target / str(_latest(target)) / _CONFIG
     draft.files.rename(added)
     try:
-        for file in draft.folder.iterdir():
+        if config.is_file() and before.parent.is_dir():
+            shutil.copyfile(config, before)
+        # The configuration last: with it the version begins to be served.
+        for file in sorted(draft.folder.iterdir(), key=lambda path: path.name == _CONFIG):
             file.replace(target / file.name)
-    except OSError:
+    except BaseException:
         shutil.rmtree(added)
         raise

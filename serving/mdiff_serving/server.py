@@ -186,7 +186,7 @@ class TritonServer:
             f"--grpc-server-cert={self.tls.certificate.resolve()}",
             f"--grpc-server-key={self.tls.key.resolve()}",
             *mutual,
-            # Whoever knows the header may pass; nobody is told.
+            # Whoever knows the header may pass: no other machine does, users of this one could look it up.
             f"--http-restricted-api={_ALL_BUT_HEALTH}:mdiff={secrets.token_urlsafe()}",
         ]
 

@@ -263,5 +263,14 @@ class TestCommandLine:
     def test_tls_without_a_server_is_refused(self, client, assert_one_line, server_certificates):
         assert_one_line(client("info", "--tls-ca", server_certificates.ca), 2, "give --url")
 
+    def test_a_repository_asked_for_goes_before_the_variables_of_a_server(
+        self, client, assert_one_line, tiny_repository, server_certificates
+    ):
+        environment = {"MDIFF_URL": "192.0.2.1:8001", "MDIFF_TLS_CA": server_certificates.ca}
+        result = client("info", "--repository", tiny_repository, **environment)
+        assert (result.returncode, result.stdout[:5]) == (0, "tiny\n"), result.stderr
+        both = client("info", "--repository", tiny_repository, "--url", "localhost:8001", **environment)
+        assert_one_line(both, 2, "--url or --repository")
+
     def test_an_unencrypted_token_is_refused(self, client, assert_one_line):
         assert_one_line(client("info", "--url", "192.0.2.1:8001", MDIFF_TOKEN=TOKEN), 2, "unencrypted")

@@ -69,6 +69,16 @@ def test_a_checkpoint_exported_for_tensorrt_has_its_engine(trt, tiny: Checkpoint
     assert sorted(path.name for path in (tmp_path / "models/balls16/1").iterdir()) == ["model.onnx", "model.plan"]
 
 
+def test_a_graph_in_half_precision_is_not_called_single(trt, tiny: Checkpoint, tmp_path: Path):
+    tiny.save(tmp_path / "balls16.safetensors")
+    options = ["--precision=float16", "--max-batch=2"]
+    cli.app(
+        ["repository", str(tmp_path / "balls16.safetensors"), str(tmp_path / "models"), *options], standalone_mode=False
+    )
+    with pytest.raises(UsageError, match="computes in float16"):
+        build(tmp_path / "models", tmp_path / "engines", "--precision", "float32")
+
+
 def test_a_graph_that_tensorrt_cannot_read_leaves_nothing(trt, plain: Checkpoint, tmp_path: Path):
     (tmp_path / "model.onnx").write_bytes(b"not a graph")
     with pytest.raises(DataError, match=r"model\.onnx: TensorRT .* cannot read it"):

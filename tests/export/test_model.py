@@ -122,7 +122,8 @@ def test_exporting_again_adds_a_version_and_leaves_the_older_ones(
     export(saved(longer, tmp_path), models)
 
     found = contents(models)
-    assert sorted(found) == sorted([*first, "balls16/2/model.onnx"])
+    assert sorted(found) == sorted([*first, "balls16/2/model.onnx", "balls16/1/config.pbtxt"])
+    assert found["balls16/1/config.pbtxt"] == first["balls16/config.pbtxt"]
     assert found["balls16/1/model.onnx"] == first["balls16/1/model.onnx"]
     assert onnx_file(models, "balls16") == models / "balls16" / "2" / "model.onnx"
     config = parsed(models / "balls16" / "config.pbtxt")
@@ -151,13 +152,17 @@ def test_a_graph_that_disagrees_adds_no_version(tiny: Checkpoint, tmp_path: Path
 
 
 def test_a_version_whose_config_cannot_be_written_is_taken_back(tmp_path: Path):
-    (tmp_path / "models" / "balls16" / "1").mkdir(parents=True)
-    (tmp_path / "models" / "balls16" / "config.pbtxt").mkdir()  # a file cannot replace it
-    (tmp_path / "models" / "balls16" / "config.pbtxt" / "kept").touch()
+    model = tmp_path / "models" / "balls16"
+    (model / "1").mkdir(parents=True)
+    (model / "config.pbtxt").write_text("served")
+    (model / "README.md").mkdir()  # a file cannot replace it
+    (model / "README.md" / "kept").touch()
     with pytest.raises(DataError, match="cannot write"), new_version(tmp_path / "models", "balls16") as draft:
         (draft.files / "model.onnx").touch()
-        (draft.folder / "config.pbtxt").write_text("new")
-    assert sorted(contents(tmp_path)) == ["models/balls16/config.pbtxt/kept"]
+        for name in ("config.pbtxt", "README.md"):
+            (draft.folder / name).write_text("new")
+    assert (model / "config.pbtxt").read_text() == "served"
+    assert not (model / "2").exists()
 
 
 def test_two_exports_at_once_do_not_share_a_version(tmp_path: Path):

@@ -12,10 +12,10 @@ def autocast(device: torch.device, bf16: bool) -> torch.autocast:
 
 def computes_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 is no slower than float32; a CPU with AVX2 alone takes nine times as long over a convolution."""
-    on_gpu = device.type == "cuda"
-    computes: bool = (
-        torch.cuda.is_bf16_supported(including_emulation=False)
-        if on_gpu
-        else torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    )
+    if device.type == "cuda":
+        computes: bool = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        computes = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    else:
+        computes = False
     return computes

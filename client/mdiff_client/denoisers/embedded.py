@@ -41,7 +41,7 @@ class EmbeddedDenoiser:
             raise DataError(f"{path}: not a readable ONNX model; export it again ({_first_line(error)})") from error
         metadata = self._session.get_modelmeta().custom_metadata_map
         if CONTRACT_KEY not in metadata:
-            raise ContractError(f"{path}: carries no model contract; export it with mdiff-export")
+            raise ContractError(f"{path}: carries no model contract; export it with mdiff-export repository")
         self.contract = ModelContract.from_json(metadata[CONTRACT_KEY])
 
     def predict(

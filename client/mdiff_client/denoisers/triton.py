@@ -74,7 +74,8 @@ class TritonDenoiser:
             raise _first_contact(error, self._connection, self._model) from error
         if CONTRACT_KEY not in config.parameters:
             raise ContractError(
-                f"model {self._model} at {self._connection.url} carries no model contract: export it with mdiff-export"
+                f"model {self._model} at {self._connection.url} carries no model contract: export it with "
+                "mdiff-export repository"
             )
         return ModelContract.from_json(config.parameters[CONTRACT_KEY].string_value), max(1, config.max_batch_size)
 
