@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ["mdiff_core", "mdiff_images", "mdiff_training", "mdiff_export", "mdiff_serving", "mdiff_client"]
-MODELS = ["spheres64", "nmc64"]
+MODELS = ["carbonate64", "grains64", "nmc64", "nmc64-aniso", "spheres64", "spheres64-fractions"]
 
 
 @pytest.fixture(scope="module")

@@ -180,6 +180,12 @@ def generate3d(
     harmonize: Annotated[int | None, typer.Option(help="Harmonizing passes n_h, instead of the plan's.")] = None,
     sampler: Annotated[str | None, typer.Option(help="ddpm or ddim, instead of the plan's.")] = None,
     eta: Annotated[float | None, typer.Option(help="Stochasticity of DDIM, 0 to 1, instead of the plan's.")] = None,
+    thick_slices: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, help="Share of the width that the material's S2 gives the slices, instead of the plan's."
+        ),
+    ] = None,
     grey: Grey = False,
     timeout: Timeout = 30.0,
     patience: Patience = 60.0,
@@ -199,7 +205,8 @@ def generate3d(
     from mdiff_client.sampling import Condition, named_plan
 
     with events_on_stderr(json=log_json):
-        chosen = named_plan(plan, steps=steps, harmonize=harmonize, sampler=sampler, eta=eta)
+        changes = {"steps": steps, "harmonize": harmonize, "sampler": sampler, "eta": eta, "thick_slices": thick_slices}
+        chosen = named_plan(plan, **changes)
         check_new(out)
         place = _place(url, repository, tls_ca, tls_cert, tls_key, timeout, patience)
         if dry_run:

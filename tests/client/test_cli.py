@@ -12,6 +12,7 @@ import zarr
 from PIL import Image
 
 from mdiff_core import CONTRACT_KEY
+from mdiff_core.repository import bundled_repository, model_names
 from mdiff_training.data.spheres import spheres
 
 QUICK = ["--steps", "2"]
@@ -81,7 +82,7 @@ def test_preview_draws_grey_levels_too(client, tmp_path):
 
 
 def test_info_prints_the_contracts_of_the_bundled_models(client):
-    assert set(json.loads(client("info", "--json").stdout)) == {"spheres64", "nmc64"}
+    assert set(json.loads(client("info", "--json").stdout)) == set(model_names(bundled_repository()))
     text = client("info", "--model", "nmc64").stdout
     assert "BSD-3-Clause" in text
     assert "T = 1000" in text
@@ -115,6 +116,12 @@ def test_a_dry_run_tells_the_cost_and_makes_nothing(client, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_plan_may_be_changed(client, tmp_path):
+    changes = ["--steps", 7, "--harmonize", 2, "--eta", 1, "--thick-slices", 1.5]
+    cost = json.loads(client("generate3d", tmp_path / "out.zarr", *changes, "--dry-run", "--json").stdout)
+    assert {"steps 7", "harmonize 2", "eta 1.0", "thick_slices 1.5"} <= set(cost["plan"].split(", "))
+
+
 def test_there_is_no_progress_bar_without_a_terminal(client, tmp_path):
     assert client("generate3d", tmp_path / "out.zarr", "--steps", 1).stderr == ""
 
@@ -124,7 +131,7 @@ def test_there_is_no_progress_bar_without_a_terminal(client, tmp_path):
     [
         (["--plan", "magic"], 2, "plan 'magic' is unknown"),
         (["--steps", "0"], 2, "at least one"),
-        (["--model", "granite"], 2, "it has nmc64, spheres64"),
+        (["--model", "granite"], 2, "it has carbonate64, grains64, nmc64"),
         (["--repository", "nowhere"], 3, "no such model repository"),
         (["--plan", "paper", "--eta", "0"], 2, "eta belongs to the sampler ddim"),
         (["--repository", "nowhere", "--url", "localhost:1"], 2, "not both"),

@@ -14,6 +14,7 @@ from mdiff_client.denoisers.embedded import EmbeddedDenoiser
 from mdiff_client.denoisers.triton import TritonDenoiser, models_served
 from mdiff_client.sampling import PLANS, named_plan, sample
 from mdiff_core import ContractError, PermanentError, UnavailableError
+from mdiff_core.repository import model_names
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_more_images_than_the_servers_batch_are_split(tiny_triton, images):
 
 
 def test_a_server_tells_its_models_and_contracts(triton, repository):
-    assert models_served(Connection(triton.grpc_address)) == ["nmc64", "spheres64"]
+    assert models_served(Connection(triton.grpc_address)) == model_names(repository)
     with TritonDenoiser(Connection(triton.grpc_address), "nmc64") as denoiser:
         assert denoiser.contract == EmbeddedDenoiser(repository, "nmc64").contract
 
