@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 
@@ -92,9 +93,14 @@ def test_a_call_that_is_made_again_is_told(tmp_path, tiny_repository, start_trit
 
 def test_ctrl_c_is_an_event_too(tmp_path, tiny_repository):
     command = [sys.executable, "-m", "mdiff_client", "generate3d", tmp_path / "out.zarr", "--plan", "paper"]
-    with subprocess.Popen([*command, "--log-json"], stderr=subprocess.PIPE, text=True) as run:
-        started = run.stderr.readline()
-        os.kill(run.pid, signal.SIGINT)
-        rest = run.communicate(timeout=60)[1]
+    # A shell makes what it starts in the background deaf to Ctrl-C, and with it all that starts.
+    heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen([*command, "--log-json"], stderr=subprocess.PIPE, text=True, preexec_fn=heeding) as run:
+        try:
+            started = run.stderr.readline()
+            os.kill(run.pid, signal.SIGINT)
+            rest = run.communicate(timeout=60)[1]
+        finally:
+            run.kill()
     assert [event["event"] for event in lines(started + rest)] == ["run started", "run interrupted"]
     assert run.returncode == 130
