@@ -18,6 +18,7 @@ from tritonclient.utils import InferenceServerException
 from mdiff_core import CONTRACT_KEY, DataError, ModelContract, UnavailableError, UsageError
 from mdiff_core.repository import model_names, onnx_file
 from mdiff_core.tls import Certificates
+from mdiff_export.wire import random_batch
 from mdiff_serving.server import EXIT_TIMEOUT, TritonServer
 
 TIMEOUT = 30.0
@@ -170,12 +171,7 @@ def test_the_bundled_models_answer_as_onnxruntime_in_process(repository, triton,
         session = onnxruntime.InferenceSession(onnx_file(repository, name), providers=["CPUExecutionProvider"])
         contract = ModelContract.from_json(session.get_modelmeta().custom_metadata_map[CONTRACT_KEY])
         rng = np.random.default_rng(0)
-        feeds = {
-            "x": rng.standard_normal((3, contract.channels, *contract.image_size), dtype=np.float32),
-            "t": rng.integers(0, contract.schedule.timesteps, (3, 1)),
-        }
-        if contract.classes:
-            feeds["label"] = rng.integers(0, len(contract.classes), (3, 1))
+        feeds = random_batch(contract, rng.integers(0, contract.schedule.timesteps, 3), rng)
         answer = client.infer(name, infer_input(feeds), client_timeout=TIMEOUT)
         outputs = [tensor.name for tensor in session.get_outputs()]
         for output, expected in zip(outputs, session.run(outputs, feeds), strict=True):
