@@ -35,6 +35,11 @@ def model_names(repository: Path) -> list[str]:
     return names
 
 
+def versions(model: Path) -> list[Path]:
+    """Folders of a model's versions, the newest first; none where there is no such model."""
+    return sorted((entry for entry in model.glob("*") if entry.name.isdigit()), key=lambda e: int(e.name), reverse=True)
+
+
 def onnx_file(repository: Path, name: str) -> Path:
     """The ONNX file of the latest version of a model: ``<repository>/<name>/<version>/model.onnx``.
 
@@ -45,8 +50,7 @@ def onnx_file(repository: Path, name: str) -> Path:
     names = model_names(repository)
     if name not in names:
         raise UsageError(f"{repository} has no model {name!r}: it has {', '.join(names)}")
-    versions = [entry for entry in (repository / name).iterdir() if entry.name.isdigit()]
-    for version in sorted(versions, key=lambda entry: int(entry.name), reverse=True):
+    for version in versions(repository / name):
         if (version / "model.onnx").is_file():
             return version / "model.onnx"
     raise DataError(f"{repository / name}: has no version with a model.onnx")

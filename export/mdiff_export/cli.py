@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from mdiff_core.command import run_app
-from mdiff_export import OLDEST_OPSET
-
-# As in mdiff_export.config and .model, which are imported within the commands: they load torch.
-_Backend = Literal["onnxruntime", "onnxruntime-tensorrt", "tensorrt", "openvino"]
-_Precision = Literal["float32", "float16"]
+from mdiff_export import OLDEST_OPSET, Backend, Precision
 
 app = typer.Typer(
     help="Export trained denoisers into a model repository, and build their TensorRT engines.",
@@ -26,9 +22,9 @@ app = typer.Typer(
 def repository_command(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of mdiff-train (.safetensors).")],
     repository: Annotated[Path, typer.Argument(help="Model repository to write a version of the model into.")],
-    backend: Annotated[_Backend, typer.Option(help="Backend of Triton that serves it.")] = "onnxruntime",
-    precision: Annotated[_Precision, typer.Option(help="What the network computes in.")] = "float32",
-    wire: Annotated[_Precision, typer.Option(help="Images between client and server.")] = "float32",
+    backend: Annotated[Backend, typer.Option(help="Backend of Triton that serves it.")] = "onnxruntime",
+    precision: Annotated[Precision, typer.Option(help="What the network computes in.")] = "float32",
+    wire: Annotated[Precision, typer.Option(help="Images between client and server.")] = "float32",
     max_batch: Annotated[int, typer.Option(min=1, help="Largest batch the server may form.")] = 64,
     opset: Annotated[int, typer.Option(min=OLDEST_OPSET, help="Version of the ONNX operators.")] = OLDEST_OPSET,
     metrics: Annotated[
@@ -61,7 +57,7 @@ def tensorrt_command(
     target: Annotated[Path, typer.Argument(help="Model repository to write, for Triton's tensorrt backend.")],
     model: Annotated[list[str] | None, typer.Option(help="A model's name; none: all. May be given again.")] = None,
     max_batch: Annotated[int, typer.Option(min=1, help="Largest batch of the engine.")] = 256,
-    precision: Annotated[_Precision, typer.Option(help="What the engine computes in.")] = "float16",
+    precision: Annotated[Precision, typer.Option(help="What the engine computes in.")] = "float16",
     version_compatible: Annotated[
         bool, typer.Option("--version-compatible", help="Let other TensorRT versions run it, somewhat slower.")
     ] = False,

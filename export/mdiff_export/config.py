@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from google.protobuf import text_format  # type: ignore[import-untyped]
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from mdiff_core import CONTRACT_KEY, ModelContract
+from mdiff_export import Backend
 from mdiff_export.wire import WireTensor, inputs, outputs, profile, shapes
-
-Backend = Literal["onnxruntime", "onnxruntime-tensorrt", "tensorrt", "openvino"]
 
 _TYPES = {"float32": "TYPE_FP32", "float16": "TYPE_FP16", "int64": "TYPE_INT64"}
 # Enough for tens of clients with several requests in flight; beyond it Triton refuses at once, and a client backs off.

@@ -13,7 +13,7 @@ import onnx
 from onnx import ModelProto, TensorProto
 
 from mdiff_core import CONTRACT_KEY, ContractError, DataError, ModelContract, UsageError
-from mdiff_core.repository import onnx_file
+from mdiff_core.repository import onnx_file, versions
 from mdiff_export.config import triton_config
 from mdiff_export.engine import build_engine, tensorrt_version
 from mdiff_export.precision import to_float16
@@ -94,9 +94,9 @@ def export_engine(
 
 def _stamp(target: Path, name: str) -> object:
     """Of the newest version of a model, None where there is none."""
-    stamps = [path for path in (target / name).glob(f"*/{_STAMP}") if path.parent.name.isdigit()]
+    stamps = (folder / _STAMP for folder in versions(target / name))
     try:
-        newest = max(stamps, key=lambda path: int(path.parent.name), default=None)
+        newest = next((path for path in stamps if path.exists()), None)
         return json.loads(newest.read_text(encoding="utf-8")) if newest else None
     except (OSError, ValueError):
         return None

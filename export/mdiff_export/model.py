@@ -5,20 +5,17 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from mdiff_core import DataError, UsageError
-from mdiff_export import OLDEST_OPSET
+from mdiff_export import OLDEST_OPSET, Backend, Precision
 from mdiff_export.card import Metrics, model_card
-from mdiff_export.config import Backend, triton_config
+from mdiff_export.config import triton_config
 from mdiff_export.engine import build_engine
 from mdiff_export.graph import check_contract, export_graph
 from mdiff_export.parity import Parity, check_parity
 from mdiff_export.versions import new_version
 from mdiff_training.checkpoint import Checkpoint
 from mdiff_training.denoiser import Denoiser
-
-Precision = Literal["float32", "float16"]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdiff_core import DataError
+from mdiff_core.repository import versions
 
 _CONFIG = "config.pbtxt"
 
@@ -54,7 +55,7 @@ def new_version(repository: Path, name: str) -> Iterator[Draft]:
 
 def _latest(model: Path) -> int:
     """Number of the newest version; 0: there is none."""
-    return max((int(entry.name) for entry in model.glob("*") if entry.name.isdigit()), default=0)
+    return next((int(folder.name) for folder in versions(model)), 0)
 
 
 def _add(draft: Draft, target: Path) -> None:

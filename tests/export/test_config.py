@@ -8,7 +8,8 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from mdiff_core import ModelContract
-from mdiff_export.config import Backend, triton_config
+from mdiff_export import Backend
+from mdiff_export.config import triton_config
 from mdiff_training.checkpoint import Checkpoint
 
 
