@@ -111,9 +111,11 @@ class NoiseSchedule:
         x0: Array = (x_t - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5
         return x0
 
-    def nearest(self, sigma: float) -> int:
-        """The step whose noise-to-signal ratio is nearest to ``sigma`` on a log scale."""
-        return int(np.abs(np.log(self.sigma) - np.log(sigma)).argmin())
+    def nearest(self, sigma: Floats) -> npt.NDArray[np.int64]:
+        """The steps whose noise-to-signal ratios are nearest to each of ``sigma`` on a log scale."""
+        levels = np.log(self.sigma)
+        steps: npt.NDArray[np.int64] = np.searchsorted((levels[1:] + levels[:-1]) / 2, np.log(sigma))
+        return steps
 
     def respaced(self, timesteps: int | Sequence[int]) -> NoiseSchedule:
         """The same ᾱ at fewer steps: β'_i = 1 − ᾱ_{s_i} / ᾱ_{s_{i−1}} (Nichol & Dhariwal 2021, section 4).

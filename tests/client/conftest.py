@@ -24,12 +24,15 @@ def references(fraction, s2):
 
 
 class GaussianDenoiser:
-    """The exact 2D denoiser of an isotropic Gaussian field with covariance exp(-r²/width²), periodic on n × n.
+    """The exact 2D denoiser of an isotropic Gaussian field with covariance exp(-r²/width²).
 
+    Either periodic on n × n, or of an n × n part of an endless field: then one edge knows nothing of the opposite one.
     What it is asked is kept in ``batches`` and, of the conditions, in ``asked``; the answer does not depend on those.
     """
 
-    def __init__(self, n=32, width=4.0, timesteps=1000):
+    calls_at_once = 1
+
+    def __init__(self, n=32, width=4.0, timesteps=1000, *, periodic=True):
         r = np.minimum(np.arange(n), n - np.arange(n))
         self.covariance = np.exp(-(np.arange(n // 2 + 1) ** 2) / width**2)
         self.spectrum = np.fft.fft2(np.exp(-(r[:, None] ** 2 + r**2) / width**2)).real.clip(0)
@@ -46,11 +49,19 @@ class GaussianDenoiser:
         )
         self.alpha_bar = self.contract.schedule.build().alpha_bar
         self.batches, self.asked = [], []
+        line = np.exp(-(np.subtract.outer(np.arange(n), np.arange(n)) ** 2) / width**2)
+        self.modes = None if periodic else np.linalg.eigh(line)
 
     def predict(self, x, t, label=None, fractions=None):
         self.batches.append(len(x))
         self.asked.append((label, fractions))
         a = self.alpha_bar[t][:, None, None, None]
+        if self.modes:
+            # The covariance is a product of one along rows and one along columns, and so are its modes.
+            values, vectors = self.modes
+            power = np.outer(values, values).clip(0)
+            scaled_x0 = vectors @ (vectors.T @ x @ vectors * (a * power / (a * power + 1 - a))) @ vectors.T
+            return ((x - scaled_x0) / np.sqrt(1 - a)).astype(np.float32), None
         gain = a * self.spectrum / (a * self.spectrum + 1 - a)
         scaled_x0 = np.fft.ifft2(np.fft.fft2(x) * gain).real
         return ((x - scaled_x0) / np.sqrt(1 - a)).astype(np.float32), None
@@ -63,6 +74,7 @@ class PixelDenoiser:
     With a learned variance, v is 0.2 for dark, 0.7 for light, 1 for null.
     """
 
+    calls_at_once = 1
     MEANS, V, VARIANCE = np.array([-0.5, 0.5, 0.25]), np.array([0.2, 0.7, 1.0]), 0.04
 
     def __init__(self, n=8, timesteps=200, learned=False, fractions=()):

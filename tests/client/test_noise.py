@@ -16,7 +16,7 @@ def test_every_part_of_the_key_makes_another_stream():
     changed = [
         (8, *base[1:]),
         (7, 4, *base[2:]),
-        (7, 3, Purpose.RENOISE, 5, 1),
+        (7, 3, Purpose.START, 5, 1),
         (7, 3, Purpose.REVERSE, 6, 1),
         (*base[:4], 2),
     ]
@@ -24,6 +24,7 @@ def test_every_part_of_the_key_makes_another_stream():
         Noise(seed, volume).normal(purpose, step, repeat, (64,))
         for seed, volume, purpose, step, repeat in [base, *changed]
     ]
+    streams += [Noise(7, 3).normal(Purpose.REVERSE, 5, 1, (64,), part=part) for part in (1, 31)]
     correlations = np.corrcoef(streams) - np.eye(len(streams))
     assert np.abs(correlations).max() < 5 / np.sqrt(64)
     assert len({stream.tobytes() for stream in streams}) == len(streams)

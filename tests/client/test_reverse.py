@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mdiff_client.sampling.reverse import ddim_step, ddpm_step, implied_noise, renoise
+from mdiff_client.sampling.reverse import ddim_step, ddpm_step, dpm_solver_step
 from mdiff_core import NoiseSchedule
 
 SCHEDULES = {"full": NoiseSchedule.linear(50, 1e-3, 0.2), "respaced": NoiseSchedule.linear(1000).respaced(13)}
@@ -14,15 +14,13 @@ def schedule(request):
     return SCHEDULES[request.param]
 
 
+def taken(step, x, x0, z, before=0.0):
+    return step.state * x + step.x0 * x0 + step.before * before + np.sqrt(step.variance) * z
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
-
-
-def test_implied_noise_makes_x_of_x0(schedule, rng):
-    x0, eps = rng.standard_normal((2, 100))
-    a = schedule.alpha_bar[7]
-    assert np.allclose(implied_noise(schedule, np.sqrt(a) * x0 + np.sqrt(1 - a) * eps, x0, 7), eps)
 
 
 def test_ddpm_is_line_7_of_algorithm_1(schedule, rng):
@@ -30,18 +28,17 @@ def test_ddpm_is_line_7_of_algorithm_1(schedule, rng):
     alpha, alpha_bar = 1 - schedule.beta[7], schedule.alpha_bar[7]
     eps = (x - np.sqrt(alpha_bar) * x0) / np.sqrt(1 - alpha_bar)
     line_7 = (x - (1 - alpha) / np.sqrt(1 - alpha_bar) * eps) / np.sqrt(alpha) + np.sqrt(1 - alpha) * z
-    assert np.allclose(ddpm_step(schedule, x, x0, 7, z), line_7)
+    assert np.allclose(taken(ddpm_step(schedule, 7), x, x0, z), line_7)
 
 
 def test_the_last_step_returns_the_prediction(schedule, rng):
     x, x0, z = rng.standard_normal((3, 100))
-    assert np.allclose(ddpm_step(schedule, x, x0, 0, z), x0)
-    assert np.allclose(ddim_step(schedule, x, x0, 0, z, eta=1.0), x0)
+    for step in (ddpm_step(schedule, 0), ddim_step(schedule, 0, eta=1.0), dpm_solver_step(schedule, 0)):
+        assert np.allclose(taken(step, x, x0, z), x0)
 
 
 def test_learned_variance_interpolates_between_beta_tilde_and_beta(schedule):
-    zero, z = np.zeros(1), np.ones(1)
-    spread = {v: ddpm_step(schedule, zero, zero, 7, z, np.full(1, v)).item() for v in (0.0, 0.5, 1.0)}
+    spread = {v: np.sqrt(ddpm_step(schedule, 7, np.full(1, v)).variance).item() for v in (0.0, 0.5, 1.0)}
     a, previous = schedule.alpha_bar[7], schedule.alpha_bar[6]
     beta_tilde = (1 - previous) / (1 - a) * schedule.beta[7]
     assert spread[0.0] == pytest.approx(np.sqrt(beta_tilde))
@@ -53,18 +50,20 @@ def test_learned_variance_interpolates_between_beta_tilde_and_beta(schedule):
 def test_ddim_keeps_the_marginal_at_any_eta(schedule, rng, eta):
     x0, eps, z = 0.7, rng.standard_normal(200_000), rng.standard_normal(200_000)
     a, previous = schedule.alpha_bar[7], schedule.alpha_bar[6]
-    following = ddim_step(schedule, np.sqrt(a) * x0 + np.sqrt(1 - a) * eps, np.full_like(eps, x0), 7, z, eta)
+    following = taken(ddim_step(schedule, 7, eta), np.sqrt(a) * x0 + np.sqrt(1 - a) * eps, x0, z)
     assert following.mean() == pytest.approx(np.sqrt(previous) * x0, abs=5 * np.sqrt(1 - previous) / 447)
     assert following.var() == pytest.approx(1 - previous, rel=0.02)
 
 
-def test_ddim_without_eta_ignores_the_noise(schedule, rng):
-    x, x0, z = rng.standard_normal((3, 100))
-    assert np.array_equal(ddim_step(schedule, x, x0, 7, z, 0.0), ddim_step(schedule, x, x0, 7, -z, 0.0))
+def test_ddim_without_eta_adds_no_noise(schedule):
+    assert ddim_step(schedule, 7, 0.0).variance == 0
 
 
 def test_renoising_goes_back_over_the_skipped_steps(schedule, rng):
-    """x_t = √(ᾱ_t/ᾱ_s) x_s + √(1 − ᾱ_t/ᾱ_s) z."""
-    x, z = rng.standard_normal((2, 100))
+    """x_t = √(ᾱ_t/ᾱ_s) x_s + √(1 − ᾱ_t/ᾱ_s) z, whose noise and the step's are drawn as one."""
+    x, x0 = rng.standard_normal((2, 100))
+    step = ddim_step(schedule, 7, eta=0.6)
     ratio = schedule.alpha_bar[7] / schedule.alpha_bar[6]
-    assert np.allclose(renoise(schedule, x, 7, z), np.sqrt(ratio) * x + np.sqrt(1 - ratio) * z)
+    again = step.renoised(schedule, 7)
+    assert np.allclose(taken(again, x, x0, 0), np.sqrt(ratio) * taken(step, x, x0, 0))
+    assert again.variance == pytest.approx(ratio * step.variance + 1 - ratio)

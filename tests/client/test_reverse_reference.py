@@ -6,9 +6,9 @@ The arrays under test are float32, as they are in sampling.
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
-from mdiff_client.sampling.reverse import ddim_step, ddpm_step
+from mdiff_client.sampling.reverse import ReverseStep, ddim_step, ddpm_step, dpm_solver_step
 from mdiff_core import NoiseSchedule
 
 SCHEDULES = {
@@ -42,6 +42,11 @@ def predicted(schedule: NoiseSchedule, x: np.ndarray, eps: np.ndarray, i: int) -
     x0 = schedule.predicted_x0(x, eps, i)
     assert x0.dtype == np.float32
     return x0
+
+
+def taken(step: ReverseStep, x: np.ndarray, x0: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """In float32, as in sampling."""
+    return np.float32(step.state) * x + np.float32(step.x0) * x0 + np.sqrt(step.variance, dtype=np.float32) * z
 
 
 def assert_same(step: np.ndarray, reference: np.ndarray) -> None:
@@ -116,7 +121,8 @@ def test_ancestral_steps_are_the_papers(schedule, variance: str):
         spread = papers.learned_variance(v, i + 1) if variance == "learned" else papers.beta[i + 1]
         expected = papers.mean(x.astype(np.float64), eps, i + 1) + (np.sqrt(spread) * z if i else 0)
         x0 = predicted(schedule, x, eps, i)
-        assert_same(ddpm_step(schedule, x, x0, i, z, v if variance == "learned" else None), expected)
+        step = ddpm_step(schedule, i, v if variance == "learned" else None)
+        assert_same(taken(step, x, x0, z), expected)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
@@ -125,7 +131,7 @@ def test_ddim_steps_are_the_paper_s(schedule, eta: float):
     for i in steps_of(schedule):
         x, eps, _, z = draw(i)
         expected = papers.ddim(x.astype(np.float64), eps.astype(np.float64), i + 1, z, eta)
-        assert_same(ddim_step(schedule, x, predicted(schedule, x, eps, i), i, z, eta), expected)
+        assert_same(taken(ddim_step(schedule, i, eta), x, predicted(schedule, x, eps, i), z), expected)
 
 
 # diffusers
@@ -191,7 +197,7 @@ def test_ancestral_steps_are_those_of_diffusers(name: str, variance_type: str):
         expected = their_step(scheduler, output, t, x)
         ours = {"fixed_large": None, "fixed_small": np.zeros_like(v), "learned_range": v}[variance_type]
         z = noise_of(t).astype(np.float32)
-        assert_same(ddpm_step(schedule, x, predicted(schedule, x, eps, i), i, z, ours), expected)
+        assert_same(taken(ddpm_step(schedule, i, ours), x, predicted(schedule, x, eps, i), z), expected)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
@@ -205,4 +211,28 @@ def test_ddim_steps_are_those_of_diffusers(name: str, eta: float):
         t = schedule.timesteps[i]
         expected = their_step(scheduler, eps, t, x, eta=eta)
         z = noise_of(t).astype(np.float32)
-        assert_same(ddim_step(schedule, x, predicted(schedule, x, eps, i), i, z, eta), expected)
+        assert_same(taken(ddim_step(schedule, i, eta), x, predicted(schedule, x, eps, i), z), expected)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in diffusers, of numpy 2
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_dpm_solver_steps_are_those_of_diffusers(name: str):
+    """A whole trajectory of 12 steps, with an ε that is a fixed function of x."""
+    full = SCHEDULES[name]
+    scheduler = DPMSolverMultistepScheduler(
+        len(full),
+        trained_betas=list(full.betas),
+        algorithm_type="dpmsolver++",
+        final_sigmas_type="zero",
+    )
+    scheduler.set_timesteps(12)
+    schedule = full.respaced(sorted(scheduler.timesteps.tolist()))
+    x = draw(0)[0]
+    other, ours, before = torch.from_numpy(x.astype(np.float64)), x.astype(np.float64), np.zeros_like(x)
+    for i, t in zip(reversed(range(12)), scheduler.timesteps, strict=True):
+        other = scheduler.step(0.3 * torch.sin(other) + 0.5 * other, t, other).prev_sample
+        x0 = schedule.predicted_x0(ours, 0.3 * np.sin(ours) + 0.5 * ours, i)
+        step = dpm_solver_step(schedule, i)
+        ours = step.state * ours + step.x0 * x0 + step.before * before
+        before = x0
+        np.testing.assert_allclose(ours, other.numpy(), rtol=2e-3, atol=2e-3 * np.abs(ours).max())

@@ -1,13 +1,16 @@
 """The sampling loop, with denoisers whose answer is known in closed form."""
 
 import dataclasses
+import time
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from mdiff_client.sampling import PLANS, Condition, sample
+from mdiff_client.sampling import PLANS, Anchor, Condition, Plane, sample
 from mdiff_client.sampling.noise import Noise, Purpose
 from mdiff_core import Descriptors, Phase, UsageError
+from mdiff_core.contract import PLANES
 
 FIELD = {"tilt": False, "clip": False}  # a Gaussian field is neither two-phase nor bounded
 
@@ -17,7 +20,10 @@ def gaussian_plan(name, **changes):
 
 
 def algorithm_1(denoiser, timesteps, betas, n_h, noise):
-    """Micro3Diff's Algorithm 1, line by line, on a cube; its t = n_T … 1 are the indices n_T - 1 … 0 here."""
+    """Micro3Diff's Algorithm 1 on a cube; its t = n_T … 1 are the indices n_T - 1 … 0 here.
+
+    Lines 7 and 10, each with noise of its own, are drawn as one of their joint variance.
+    """
     n = denoiser.contract.image_size[0]
     alpha_bar = np.cumprod(1 - betas)
     x = noise.normal(Purpose.START, 0, 0, (1, n, n, n))[0].astype(float)
@@ -25,14 +31,14 @@ def algorithm_1(denoiser, timesteps, betas, n_h, noise):
         plane = i % 3
         slices = np.moveaxis(x, plane, 0)
         for t_h in range(1, n_h + 1):
-            z = noise.normal(Purpose.REVERSE, i, t_h - 1, (1, n, n, n))[0] if i > 0 else np.zeros((n, n, n))
+            z = np.moveaxis(noise.normal(Purpose.REVERSE, i, t_h - 1, (1, n, n, n))[0], plane, 0)
             eps = denoiser.predict(slices[:, None].astype(np.float32), np.full(n, timesteps[i]))[0][:, 0]
             mean = (slices - betas[i] / np.sqrt(1 - alpha_bar[i]) * eps) / np.sqrt(1 - betas[i])
-            previous = mean + np.sqrt(betas[i]) * np.moveaxis(z, plane, 0)
             if t_h < n_h and i > 0:
-                z_h = noise.normal(Purpose.RENOISE, i, t_h - 1, (1, n, n, n))[0]
-                slices = np.sqrt(1 - betas[i]) * previous + np.sqrt(betas[i]) * np.moveaxis(z_h, plane, 0)
-        x = np.moveaxis(previous, 0, plane)
+                slices = np.sqrt(1 - betas[i]) * mean + np.sqrt((1 - betas[i]) * betas[i] + betas[i]) * z
+            else:
+                slices = mean + np.sqrt(betas[i]) * z if i > 0 else mean
+        x = np.moveaxis(slices, 0, plane)
     return x
 
 
@@ -91,13 +97,91 @@ def test_a_plan_costs_what_it_says(gaussian, name):
     assert gaussian.batches == [32] * evaluations
 
 
-def test_rolling_makes_the_volume_periodic(make_gaussian):
-    """Wrap ratio: mismatch across the wrap face over the mismatch between neighbours inside."""
-    volume = sample(make_gaussian(n=32), gaussian_plan("calibrated", steps=10), seed=0)[0]
+def wrap_ratio(volume, axis):
+    """Mismatch across the wrap face over the mismatch between neighbours inside."""
+    slices = np.moveaxis(volume, axis, 0)
+    return np.abs(slices[0] - slices[-1]).mean() / np.abs(slices[1:] - slices[:-1]).mean()
+
+
+@pytest.mark.parametrize("size", [(32, 32, 32), (40, 64, 32)])
+@pytest.mark.parametrize("periodic", ["zyx", "y", ""])
+def test_opposite_faces_match_along_the_periodic_axes(make_gaussian, size, periodic):
+    plan = gaussian_plan("calibrated", steps=10, size=size, periodic=periodic)
+    volume = sample(make_gaussian(n=32, periodic=False), plan, seed=0)[0]
+    assert volume.shape == size
+    for axis, name in enumerate("zyx"):
+        ratio = wrap_ratio(volume, axis)
+        assert ratio == pytest.approx(1, abs=0.2) if name in periodic else ratio > 2
+
+
+def test_a_volume_of_many_tiles_has_the_covariance_of_one(make_gaussian):
+    """And no seam: no two neighbouring slices differ more than others do."""
+    denoiser = make_gaussian(n=32, periodic=False)
+    small, large = (
+        sample(denoiser, gaussian_plan("calibrated", steps=15, size=size), seed=0)[0]
+        for size in [(32, 32, 32), (96, 80, 64)]
+    )
+    assert large.var() == pytest.approx(small.var(), rel=0.15)
     for axis in range(3):
-        planes = np.moveaxis(volume, axis, 0)
-        inside = np.abs(planes[1:] - planes[:-1]).mean()
-        assert np.abs(planes[0] - planes[-1]).mean() / inside == pytest.approx(1, abs=0.2)
+        slices = np.moveaxis(large, axis, 0)
+        steps = np.abs(np.diff(slices, axis=0)).mean(axis=(1, 2))
+        assert steps.max() < 1.2 * np.median(steps)
+
+
+def test_a_volume_smaller_than_an_image_is_refused(gaussian):
+    with pytest.raises(UsageError, match="64x16x64: model gaussian knows images of 32 pixels, and no part of one"):
+        sample(gaussian, gaussian_plan("calibrated", size=(64, 16, 64)), seed=0)
+
+
+@pytest.mark.parametrize("size", [(16, 16, 16), (20, 33, 16)])
+@pytest.mark.parametrize("name", ["calibrated", "lagged"])
+def test_calls_at_once_change_nothing(make_gaussian, name, size):
+    """Nor does the order in which they are answered."""
+    volumes = []
+    for calls in (1, 4):
+        denoiser = make_gaussian(n=16)
+        denoiser.calls_at_once, answer, wait = calls, denoiser.predict, np.random.default_rng(calls)
+
+        def predict(x, t, label=None, fractions=None, answer=answer, wait=wait):
+            time.sleep(wait.uniform(0, 0.005))
+            return answer(x, t, label, fractions)
+
+        denoiser.predict = predict
+        volumes.append(sample(denoiser, gaussian_plan(name, steps=4, size=size), seed=0))
+    assert np.array_equal(*volumes)
+
+
+def test_memory_is_four_volumes_and_what_is_in_flight(make_gaussian):
+    """x_t and the three planes; two sizes tell what grows from what does not, but for slabs that are cut otherwise."""
+    peaks, sizes = [], [(48, 96, 96), (144, 96, 96)]
+    for size in sizes:
+        denoiser, plan = make_gaussian(n=32), gaussian_plan("lagged", steps=2, harmonize=1, size=size)
+        denoiser.batches = denoiser.asked = []  # are kept otherwise
+        tracemalloc.start()
+        sample(denoiser, plan, seed=0)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] <= 4.2 * 4 * (np.prod(sizes[1]) - np.prod(sizes[0]))
+
+
+def test_planes_are_asked_in_their_ratio(make_gaussian):
+    denoiser = make_gaussian(n=8)
+    denoiser.contract = dataclasses.replace(
+        denoiser.contract, classes=("z", "y", "x"), planes={plane: label for label, plane in enumerate(PLANES)}
+    )
+    plan = gaussian_plan("lagged", steps=13, harmonize=1, planes="alternate", ratio=(1, 2, 3), spacing="uniform")
+    sample(denoiser, plan, seed=0)
+    labels = [int(label[0]) for label, _ in denoiser.asked]
+    assert [labels.count(plane) for plane in range(3)] == pytest.approx([13 / 6, 26 / 6, 39 / 6], abs=1)
+    assert {plane for plane in labels[:4]} == {0, 1, 2}
+
+
+def test_the_ratio_weighs_the_mean_of_the_planes(make_pixels):
+    """Of planes whose pixels are -0.5, 0.5 and 0.25 the mean is theirs."""
+    denoiser = make_pixels(n=8)
+    planes = [Plane(denoiser, label) for label in (0, 1, 2)]
+    plan = gaussian_plan("calibrated", thick_slices=0.0, steps=20, ratio=(1, 2, 1))
+    assert sample(planes, plan, seed=0).mean() == pytest.approx((-0.5 + 2 * 0.5 + 0.25) / 4, abs=0.05)
 
 
 def test_the_tilt_holds_the_reference_fraction(make_gaussian, two_phase_references):
@@ -188,3 +272,45 @@ def test_a_guided_volume_asks_each_slice_with_its_condition_and_without(make_gau
     denoiser.contract = dataclasses.replace(denoiser.contract, classes=("fine", "coarse"), null_class=2)
     sample(denoiser, gaussian_plan("paper", steps=1, harmonize=1), seed=0, condition=Condition(1, guidance=3.0))
     assert [label.tolist() for label, _ in denoiser.asked] == [[1] * 8 + [2] * 8]
+
+
+class TestAnchors:
+    @pytest.fixture
+    def measured(self, make_gaussian):
+        """Three slices of a field of the same kind, one for each axis."""
+        field = sample(make_gaussian(n=16), gaussian_plan("lagged"), seed=9)
+        return [Anchor(axis, 5 + axis, np.take(field, 5 + axis, axis + 1)) for axis in range(3)]
+
+    @pytest.mark.parametrize("axis", [0, 1, 2])
+    def test_the_volume_contains_the_slice(self, make_gaussian, measured, axis):
+        volume = sample(make_gaussian(n=16), gaussian_plan("lagged"), seed=0, anchors=[measured[axis]])
+        assert np.array_equal(np.take(volume, 5 + axis, axis + 1), measured[axis].x0)
+
+    def test_its_neighbours_connect(self, make_gaussian, measured):
+        """Its mismatch to them is that of other neighbours; unspread it is 1.5 times that."""
+        plan = gaussian_plan("lagged")
+        volumes = [sample(make_gaussian(n=16), plan, seed=0, volume=v, anchors=measured[:1])[0] for v in range(4)]
+        steps = np.abs(np.diff(volumes, axis=1)).mean(axis=(0, 2, 3))
+        assert steps[4:6].mean() < 1.2 * np.delete(steps, [4, 5]).mean()
+
+    def test_several_are_honoured_at_once(self, make_gaussian, measured):
+        volume = sample(make_gaussian(n=16), gaussian_plan("lagged"), seed=0, anchors=measured)
+        for axis, anchor in enumerate(measured):
+            assert (np.take(volume, 5 + axis, axis + 1) == anchor.x0).mean() > 0.85  # the others cross it
+        assert not np.array_equal(volume, sample(make_gaussian(n=16), gaussian_plan("lagged"), seed=0))
+
+    @pytest.mark.parametrize(
+        ("axis", "index", "shape", "complaint"),
+        [
+            (0, 16, (1, 16, 16), "anchor z=16: the volume has 16 slices there"),
+            (1, 3, (1, 16, 8), "an anchor normal to y has 16x16 pixels in this volume, not 16x8"),
+        ],
+    )
+    def test_one_that_does_not_fit_is_refused(self, make_gaussian, axis, index, shape, complaint):
+        with pytest.raises(UsageError, match=complaint):
+            sample(
+                make_gaussian(n=16),
+                gaussian_plan("lagged"),
+                seed=0,
+                anchors=[Anchor(axis, index, np.zeros(shape, np.float32))],
+            )

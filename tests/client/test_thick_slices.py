@@ -2,32 +2,34 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mdiff_client.sampling.thick_slices import GaussianModel, gaussian, residual_noise, smooth
+from mdiff_client.sampling.thick_slices import GaussianModel, gaussian, kernel
 
 
 def covariance_of(width, lags):
     return np.exp(-(np.arange(lags) ** 2) / width**2)
 
 
-@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize(("periodic", "mode"), [(True, "wrap"), (False, "constant")])
 @pytest.mark.parametrize("width", [0.7, 2.0])
-def test_smoothing_is_a_periodic_gaussian_filter(axis, width):
-    volume = np.random.default_rng(0).standard_normal((12, 16, 20)).astype(np.float32)
-    expected = ndimage.gaussian_filter1d(volume.astype(float), width, axis=axis, mode="wrap", radius=5)
-    assert np.abs(smooth(volume, axis, width) - expected).max() < 2e-2 * volume.std()
-    assert smooth(volume, axis, width).dtype == np.float32
+def test_slices_are_made_by_a_gaussian_filter(width, periodic, mode):
+    """Which at the ends of an axis that is not periodic is one over the slices that are there."""
+    line = np.random.default_rng(0).standard_normal(30)
+    expected, share = (
+        ndimage.gaussian_filter1d(values, width, mode=mode, truncate=7) for values in (line, np.ones(30))
+    )
+    assert np.abs(kernel(width, 30, periodic=periodic) @ line - expected / share).max() < 1e-6
 
 
-def test_width_zero_is_the_identity():
-    volume = np.random.default_rng(0).standard_normal((4, 4, 4))
-    assert np.array_equal(smooth(volume, 1, 0.0), volume)
-    assert residual_noise(0.0, 8) == 1.0
+@pytest.mark.parametrize("periodic", [True, False])
+def test_width_zero_is_the_identity(periodic):
+    assert np.array_equal(kernel(0.0, 8, periodic=periodic), np.eye(8))
 
 
+@pytest.mark.parametrize("periodic", [True, False])
 @pytest.mark.parametrize("width", [0.5, 1.0, 3.0])
-def test_residual_noise_is_what_smoothing_leaves(width):
-    noise = np.random.default_rng(0).standard_normal((64, 200, 20))
-    assert smooth(noise, 0, width).std() == pytest.approx(residual_noise(width, 64), rel=0.01)
+def test_the_norm_of_a_row_is_what_is_left_of_the_noise(width, periodic):
+    noise, weights = np.random.default_rng(0).standard_normal((64, 20_000)), kernel(width, 64, periodic=periodic)
+    assert (weights @ noise).std(axis=1) == pytest.approx(np.linalg.norm(weights, axis=1), rel=0.03)
 
 
 @pytest.mark.parametrize("width", [0.5, 2.0])

@@ -18,6 +18,8 @@ class Denoiser(Protocol):
     """A trained network and the contract it keeps."""
 
     contract: ModelContract
+    calls_at_once: int
+    """How many calls, made at the same time from several threads, are answered sooner than one after the other."""
 
     def predict(
         self, x: Images, t: Steps, label: Steps | None = None, fractions: Fractions | None = None

@@ -28,6 +28,8 @@ class EmbeddedDenoiser:
         ContractError: the ONNX file carries no contract, or one that cannot be used.
     """
 
+    calls_at_once = 1  # which takes all cores
+
     def __init__(self, repository: Path, model: str) -> None:
         path = onnx_file(repository, model)
         options = onnxruntime.SessionOptions()

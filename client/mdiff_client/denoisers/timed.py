@@ -39,12 +39,16 @@ class Latency:
 
 
 class TimedDenoiser:
-    """A denoiser that notes how long each answer took."""
+    """A denoiser that notes how long each answer took.
+
+    Attributes:
+        seconds: of the answers so far.
+    """
 
     def __init__(self, denoiser: Denoiser) -> None:
-        self.contract = denoiser.contract
+        self.contract, self.calls_at_once = denoiser.contract, denoiser.calls_at_once
         self._denoiser = denoiser
-        self._seconds: list[float] = []
+        self.seconds: list[float] = []
 
     def predict(
         self, x: Images, t: Steps, label: Steps | None = None, fractions: Fractions | None = None
@@ -52,9 +56,9 @@ class TimedDenoiser:
         """See :class:`mdiff_client.denoisers.Denoiser`."""
         began = time.perf_counter()
         answer = self._denoiser.predict(x, t, label, fractions)
-        self._seconds.append(time.perf_counter() - began)
+        self.seconds.append(time.perf_counter() - began)
         return answer
 
     def latency(self) -> Latency:
         """Of the calls so far, of which there is at least one."""
-        return Latency.of(self._seconds)
+        return Latency.of(self.seconds)

@@ -17,6 +17,9 @@ from mdiff_core import CONTRACT_KEY, ContractError, MdiffError, ModelContract, P
 
 _logger = logging.getLogger(__name__)
 
+REQUEST_BYTES = 2**23
+"""The most that the images of one request take: larger ones travel slower."""
+
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
 
@@ -35,6 +38,8 @@ class TritonDenoiser:
         ContractError: the model carries no contract, or one that cannot be used.
     """
 
+    calls_at_once = 4
+
     def __init__(self, connection: Connection, model: str) -> None:
         self._connection, self._model = connection, model
         self._client = _client(connection)
@@ -47,11 +52,12 @@ class TritonDenoiser:
     def predict(
         self, x: Images, t: Steps, label: Steps | None = None, fractions: Fractions | None = None
     ) -> tuple[Images, Images | None]:
-        """See :class:`mdiff_client.denoisers.Denoiser`; more images than the server's batch go as several calls."""
+        """See :class:`mdiff_client.denoisers.Denoiser`; more images than one request holds go as several calls."""
         inputs = network_inputs(self.contract, x, t, label, fractions)
-        parts = [slice(i, i + self._max_batch) for i in range(0, len(x), self._max_batch)]
+        batch = min(self._max_batch, max(1, REQUEST_BYTES // inputs["x"][0].nbytes))
+        parts = [slice(i, i + batch) for i in range(0, len(x), batch)]
         answers = [self._call({name: value[part] for name, value in inputs.items()}) for part in parts]
-        eps, *v = (np.concatenate(output) for output in zip(*answers, strict=True))
+        eps, *v = answers[0] if len(parts) == 1 else map(np.concatenate, zip(*answers, strict=True))
         return eps, v[0] if v else None
 
     def close(self) -> None:

@@ -1,20 +1,25 @@
 """The sampler: a pure function of a denoiser, a plan, a seed and a condition."""
 
+from mdiff_client.sampling.anchors import Anchor
 from mdiff_client.sampling.condition import UNCONDITIONAL, Condition
 from mdiff_client.sampling.images import IMAGES_AT_ONCE, sample_images
 from mdiff_client.sampling.plan import IMAGES, PLANS, ImagePlan, SamplingPlan, changed, named_plan
-from mdiff_client.sampling.sampler import sample
+from mdiff_client.sampling.planes import Plane
+from mdiff_client.sampling.sampler import planes_of, sample
 
 __all__ = [
     "IMAGES",
     "IMAGES_AT_ONCE",
     "PLANS",
     "UNCONDITIONAL",
+    "Anchor",
     "Condition",
     "ImagePlan",
+    "Plane",
     "SamplingPlan",
     "changed",
     "named_plan",
+    "planes_of",
     "sample",
     "sample_images",
 ]

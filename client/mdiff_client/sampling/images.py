@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 
@@ -53,11 +52,16 @@ def sample_images(
         return np.stack([source.normal(purpose, i, 0, shape) for source in sources])
 
     x = noise(Purpose.START, 0)
+    before = np.zeros_like(x)
     for i in reversed(range(len(schedule))):
         eps, v = predict(denoiser, condition, x, np.full(count, schedule.timesteps[i], np.int64))
         on_evaluation()
         x0 = schedule.predicted_x0(x, eps, i)
         if plan.clip:
             x0 = np.clip(x0, -1, 1)
-        x = reverse_step(plan, schedule, x, x0, i, partial(noise, Purpose.REVERSE, i), v).astype(np.float32, copy=False)
+        step = reverse_step(plan, schedule, i, v)
+        x = step.state * x + step.x0 * x0 + step.before * before
+        if i > 0 and np.any(step.variance):
+            x += np.sqrt(step.variance, dtype=np.float32) * noise(Purpose.REVERSE, i)
+        before = x0
     return x

@@ -10,12 +10,11 @@ import numpy.typing as npt
 
 
 class Purpose(IntEnum):
-    """What a draw is for; each has its own stream."""
+    """What a draw is for; each has its own streams."""
 
     START = 0
     REVERSE = 1
-    RENOISE = 2
-    ROLL = 3
+    ROLL = 2
 
 
 @dataclass(frozen=True)
@@ -25,16 +24,18 @@ class Noise:
     seed: int
     number: int
 
-    def normal(self, purpose: Purpose, step: int, repeat: int, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-        """Standard normal float32 of ``shape`` for pass ``repeat`` of ``step``."""
-        return self._stream(purpose, step, repeat).standard_normal(shape, dtype=np.float32)
+    def normal(
+        self, purpose: Purpose, step: int, repeat: int, shape: tuple[int, ...], part: int = 0
+    ) -> npt.NDArray[np.float32]:
+        """Standard normal float32 of ``shape`` for pass ``repeat`` of ``step``; each ``part`` has its own stream."""
+        return self._stream(purpose, step, repeat, part).standard_normal(shape, dtype=np.float32)
 
     def shift(self, step: int, repeat: int, size: tuple[int, ...]) -> tuple[int, ...]:
         """A cyclic shift for each axis of a volume of ``size``."""
         return tuple(self._stream(Purpose.ROLL, step, repeat).integers(0, size).tolist())
 
-    def _stream(self, purpose: Purpose, step: int, repeat: int) -> np.random.Generator:
+    def _stream(self, purpose: Purpose, step: int, repeat: int, part: int = 0) -> np.random.Generator:
         # The lowest word of the counter is the one that the generator advances.
-        counter = np.array([0, purpose, repeat, step], dtype=np.uint64)
+        counter = np.array([0, purpose + (part << 8), repeat, step], dtype=np.uint64)
         key = np.array([self.seed, self.number], dtype=np.uint64)
         return np.random.Generator(np.random.Philox(key=key, counter=counter))

@@ -3,47 +3,63 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
+import numpy.typing as npt
 
-from mdiff_core import NoiseSchedule, UsageError
+from mdiff_client.sampling.tiles import cover
+from mdiff_core import ModelContract, NoiseSchedule, UsageError
+from mdiff_core.contract import AXES
 
-Planes = Literal["turn", "average", "lagged"]
-Sampler = Literal["ddpm", "ddim"]
+Planes = Literal["turn", "alternate", "average", "lagged"]
+Sampler = Literal["ddpm", "ddim", "dpm-solver++"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImagePlan:
     """How images are sampled: which reverse steps are taken, and how each.
 
     Attributes:
         steps: reverse steps; None takes every step of the training schedule.
-        spacing: ``uniform`` in t, or ``geometric`` in the noise-to-signal ratio σ from 100 to 0.05, or as far
-            as the training schedule goes.
-        sampler: ``ddpm``, ancestral sampling with variance β, or the learned one; or ``ddim``.
+        spacing: ``uniform`` or ``quadratic`` in t (Song et al. 2021, section D.3), or ``geometric`` in the
+            noise-to-signal ratio σ, that is uniform in log-SNR.
+        sampler: ``ddpm``, ancestral sampling with variance β, or the learned one; ``ddim``; or ``dpm-solver++``, of
+            second order (Lu et al. 2022).
         eta: stochasticity of DDIM: 0 deterministic, 1 ancestral with the posterior variance (Song et al. 2021, eq. 16).
         clip: limit x̂₀ to [-1, 1].
+        sigmas: (highest, lowest) σ of geometric steps, as far as the training schedule goes.
+        dense: (σ, factor): below this σ geometric steps lie so many times closer.
+        fresh: (σ, share): below this σ a DDIM step replaces this share of the noise's variance instead of what η says;
+            1 is the multistep sampling of consistency models (Song et al. 2023, Algorithm 1).
 
     Raises:
         UsageError: a value out of range.
     """
 
     steps: int | None
-    spacing: Literal["uniform", "geometric"]
+    spacing: Literal["uniform", "quadratic", "geometric"]
     sampler: Sampler
     eta: float
     clip: bool
+    sigmas: tuple[float, float] = (100.0, 0.05)
+    dense: tuple[float, float] = (0.0, 1.0)
+    fresh: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.steps < 1:
             raise UsageError(f"{self.steps} steps: ask for at least one")
         if not 0 <= self.eta <= 1:
             raise UsageError(f"eta {self.eta} is not between 0 (deterministic) and 1 (ancestral)")
-        if self.sampler not in ("ddpm", "ddim"):
-            raise UsageError(f"sampler {self.sampler!r}: use ddpm or ddim")
+        if not self.sigmas[0] > self.sigmas[1] > 0:
+            raise UsageError(f"sigmas {self.sigmas}: give the highest and the lowest, above 0")
+        if not (self.dense[1] > 0 and 0 <= self.fresh[1] <= 1):
+            raise UsageError(f"dense {self.dense} needs a factor above 0, fresh {self.fresh} a share from 0 to 1")
+        if self.sampler not in get_args(Sampler):
+            raise UsageError(f"sampler {self.sampler!r}: use {', '.join(get_args(Sampler))}")
 
     def schedule(self, training: NoiseSchedule) -> NoiseSchedule:
         """The training schedule at this plan's steps.
@@ -55,12 +71,14 @@ class ImagePlan:
             return training
         if self.spacing == "uniform":
             return training.respaced(self.steps)
-        highest, lowest = min(_SIGMA_MAX, training.sigma[-1].item()), max(_SIGMA_MIN, training.sigma[0].item())
-        levels = np.geomspace(highest, lowest, self.steps)
-        chosen = sorted({training.nearest(sigma) for sigma in levels})
+        if self.spacing == "quadratic":
+            steps = np.linspace(0, (len(training) - 1) ** 0.5, self.steps) ** 2
+            chosen = sorted(set(steps.round().astype(int).tolist()))
+        else:
+            chosen = sorted(set(training.nearest(self._geometric(training, self.steps)).tolist()))
         if len(chosen) < self.steps:
             raise UsageError(
-                f"{self.steps} geometric steps do not fit into a schedule of {len(training)}: ask for fewer"
+                f"{self.steps} {self.spacing} steps do not fit into a schedule of {len(training)}: ask for fewer"
             )
         return training.respaced(chosen)
 
@@ -68,20 +86,34 @@ class ImagePlan:
         """Network evaluations that what is sampled together costs."""
         return len(self.schedule(training))
 
+    def _geometric(self, training: NoiseSchedule, steps: int) -> npt.NDArray[np.float64]:
+        """Levels of σ, evenly spaced in a log σ that is stretched where they are to be dense."""
+        highest, lowest = min(self.sigmas[0], training.sigma[-1].item()), max(self.sigmas[1], training.sigma[0].item())
+        knots = np.log([lowest, min(max(self.dense[0], lowest), highest), highest])
+        stretched = np.cumsum([0.0, self.dense[1] * (knots[1] - knots[0]), knots[2] - knots[1]])
+        levels: npt.NDArray[np.float64] = np.exp(np.interp(np.linspace(0, stretched[2], steps), stretched, knots))
+        return levels
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class SamplingPlan(ImagePlan):
     """How a volume is sampled: the reverse steps of its slices, and what makes one volume of them.
 
     Attributes:
         planes: how the planes' predictions become one x̂₀. ``turn``: one plane at each step, in turn (Micro3Diff).
-            ``average``: the mean of all three. ``lagged``: one new plane at each pass, the other two remembered.
+            ``alternate``: one plane at each pass. ``average``: the mean of all three. ``lagged``: one new plane at each
+            pass, the other two remembered.
+        ratio: how often the planes xy, xz and yz are asked (Lee et al. 2023, TPDM), and their weights in a mean.
         harmonize: n_h, how many times a step is taken, with renoising between (Micro3Diff, section 3.3).
-        band: (low, high) σ between which steps are harmonized; None: everywhere.
+        band: (low, high) σ between which steps are harmonized (Xu et al. 2023, arXiv 2306.14878); None: everywhere.
         thick_slices: smooth across the slices before denoising, with this share of the width that is best for the
             Gaussian field of the reference S2; 0: slices as they are.
-        tilt: hold the share of x̂₀ above zero at the phase fraction asked for, or else that of the reference.
-        roll: denoise under a random cyclic shift, which makes the volume periodic.
+        thinning: by which the share is multiplied at σ of 0.5 and less, and by less and less up to σ of 3.
+        tilt: hold x̂₀ at the phase fractions asked for, or else at those of the reference. At σ above ``decided`` its
+            mean is held, below it the share of voxels in which a phase is the most probable one.
+        decided: see there.
+        periodic: axes along which opposite faces match, of ``zyx``.
+        size: voxels along (z, y, x), each at least the edge of the model's images; None: a cube of them.
 
     Raises:
         UsageError: a value out of range.
@@ -92,26 +124,72 @@ class SamplingPlan(ImagePlan):
     band: tuple[float, float] | None
     thick_slices: float
     tilt: bool
-    roll: bool
+    thinning: float = 1.0
+    decided: float = math.inf
+    ratio: tuple[int, int, int] = (1, 1, 1)
+    periodic: str = "zyx"
+    size: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.harmonize < 1:
             raise UsageError(f"{self.harmonize} harmonizing passes: ask for at least one")
-        if self.planes not in ("turn", "average", "lagged"):
-            raise UsageError(f"planes {self.planes!r}: use turn, average or lagged")
+        if self.planes not in get_args(Planes):
+            raise UsageError(f"planes {self.planes!r}: use {', '.join(get_args(Planes))}")
+        if len(self.ratio) != 3 or min(self.ratio) < 1:
+            raise UsageError(f"plane ratio {self.ratio}: give three whole numbers of at least 1, of xy, xz and yz")
+        if len(set(self.periodic)) < len(self.periodic) or not set(self.periodic) <= set(AXES):
+            raise UsageError(f"periodic axes {self.periodic!r}: give some of x, y and z, or none")
+
+    def share(self, sigma: float) -> float:
+        """Of the best width of the slices, at noise-to-signal ratio ``sigma``."""
+        return self.thick_slices * float(np.interp(np.log(sigma), np.log(_FINE_AND_COARSE), (self.thinning, 1.0)))
 
     def passes(self, sigma: float) -> int:
         """How many times the step at noise-to-signal ratio ``sigma`` is taken."""
         return self.harmonize if self.band is None or self.band[0] <= sigma <= self.band[1] else 1
 
+    def asked(self, training: NoiseSchedule) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+        """Every pass in order: the step i, which pass of it, and the axes whose planes are asked."""
+        schedule, order, passed = self.schedule(training), _order(self.ratio), 0
+        for i in reversed(range(len(schedule))):
+            for repeat in range(self.passes(schedule.sigma[i].item())):
+                everything = self.planes == "average" or (self.planes == "lagged" and passed == 0)
+                # Algorithm 1 turns to the next plane with the step, the others with every pass.
+                one = order[(i if self.planes == "turn" else passed) % len(order)]
+                yield i, repeat, (0, 1, 2) if everything else (one,)
+                passed += 1
+
     def evaluations(self, training: NoiseSchedule) -> int:
         """Network evaluations (of all slices of one plane) that one volume costs."""
-        passes = sum(self.passes(sigma) for sigma in self.schedule(training).sigma)
-        return {"turn": passes, "average": 3 * passes, "lagged": passes + 2}[self.planes]
+        return sum(len(axes) for *_, axes in self.asked(training))
+
+    def shape(self, contract: ModelContract) -> tuple[int, int, int]:
+        """Voxels of a volume along z, y and x.
+
+        Raises:
+            UsageError: fewer than the model's images have, or images that are not square.
+        """
+        cube = contract.cube
+        size = self.size or cube
+        if min(size) < cube[0]:
+            raise UsageError(
+                f"size {'x'.join(map(str, size))}: model {contract.name} knows images of {cube[0]} pixels, and no part "
+                f"of one: ask for at least {cube[0]} along every axis, and cut"
+            )
+        return size
+
+    def images(self, contract: ModelContract) -> int:
+        """About how many images the network is asked for one volume: slices, or tiles of them."""
+        size, edge = self.shape(contract), contract.cube[0]
+        tiles = [
+            len(cover(n, edge, edge // 2, periodic=axis in self.periodic)) for n, axis in zip(size, AXES, strict=True)
+        ]
+        of_axis = [size[axis] * math.prod(tiles) // tiles[axis] for axis in range(3)]
+        return sum(of_axis[axis] for *_, axes in self.asked(contract.schedule.build()) for axis in axes)
 
 
-_SIGMA_MIN, _SIGMA_MAX = 0.05, 100.0
+_FINE_AND_COARSE = (0.5, 3.0)
 
 PLANS = {
     "lagged": SamplingPlan(
@@ -124,7 +202,6 @@ PLANS = {
         band=(0.15, 1.5),
         thick_slices=0.6,
         tilt=True,
-        roll=True,
         clip=True,
     ),
     "calibrated": SamplingPlan(
@@ -137,7 +214,6 @@ PLANS = {
         band=(0.1, 0.8),
         thick_slices=0.6,
         tilt=True,
-        roll=True,
         clip=True,
     ),
     "paper": SamplingPlan(
@@ -150,7 +226,7 @@ PLANS = {
         band=None,
         thick_slices=0.0,
         tilt=False,
-        roll=False,
+        periodic="",
         clip=False,
     ),
 }
@@ -183,7 +259,7 @@ def changed(plan: Plan, **changes: object) -> Plan:
     """
     made = {field: value for field, value in changes.items() if value is not None}
     new = dataclasses.replace(plan, **made)  # type: ignore[arg-type]
-    if "eta" in made and new.sampler == "ddpm":
+    if "eta" in made and new.sampler != "ddim":
         raise UsageError("eta belongs to the sampler ddim: ask for --sampler ddim, or leave eta out")
     return new
 
@@ -191,3 +267,12 @@ def changed(plan: Plan, **changes: object) -> Plan:
 def described(fields: Mapping[str, object]) -> str:
     """A plan's fields in one line."""
     return ", ".join(f"{name} {value}" for name, value in fields.items())
+
+
+def _order(ratio: tuple[int, int, int]) -> list[int]:
+    """The axes in a cycle, each as often as its share, as evenly spread as can be."""
+    order: list[int] = []
+    for _ in range(sum(ratio)):
+        behind = [ratio[axis] * (len(order) + 1) - sum(ratio) * order.count(axis) for axis in range(3)]
+        order.append(behind.index(max(behind)))
+    return order

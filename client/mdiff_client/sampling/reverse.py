@@ -1,11 +1,11 @@
-"""Reverse steps x_t → x_{t-1} and the way back, each a function over arrays.
+"""Reverse steps x_t → x_{t-1}: each is a line x ← a·x + b·x̂₀ + c·z, and the way back to x_t makes another of it.
 
-``i`` counts the steps of the respaced schedule from 0; ``x`` and ``x0`` are float32 of any one shape.
+``i`` counts the steps of the respaced schedule from 0. Arithmetic on the coefficients is float64.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,55 +16,71 @@ from mdiff_core import NoiseSchedule
 Array = npt.NDArray[np.floating]
 
 
-def implied_noise(schedule: NoiseSchedule, x: Array, x0: Array, i: int) -> Array:
-    """The ε that makes ``x`` of ``x0``: the inverse of :meth:`NoiseSchedule.predicted_x0`."""
-    alpha_bar = schedule.alpha_bar[i].item()
-    eps: Array = (x - alpha_bar**0.5 * x0) / (1 - alpha_bar) ** 0.5
-    return eps
+@dataclass(frozen=True)
+class ReverseStep:
+    """x ← ``state``·x + ``x0``·x̂₀ + ``before``·x̂₀ of the step before + z, of variance ``variance``.
+
+    A learned variance is an array of x's shape.
+    """
+
+    state: float
+    x0: float
+    variance: float | Array = 0.0
+    before: float = 0.0
+
+    def renoised(self, schedule: NoiseSchedule, i: int) -> ReverseStep:
+        """The step, and back from x_{t-1} to x_t (Micro3Diff eq. 21), whose noises are one.
+
+        On a respaced schedule 1 − β_i is ᾱ_t / ᾱ_s, so this goes back over the skipped steps too.
+        """
+        beta = schedule.beta[i].item()
+        scale = (1 - beta) ** 0.5
+        return ReverseStep(scale * self.state, scale * self.x0, (1 - beta) * self.variance + beta, scale * self.before)
 
 
-def reverse_step(
-    plan: ImagePlan,
-    schedule: NoiseSchedule,
-    x: Array,
-    x0: Array,
-    i: int,
-    draw: Callable[[], Array],
-    v: Array | None = None,
-) -> Array:
-    """The step that the plan asks for; ``draw`` gives standard normal noise, where the step adds any."""
-    z = draw() if i > 0 and (plan.sampler == "ddpm" or plan.eta > 0) else np.zeros((), x.dtype)
+def reverse_step(plan: ImagePlan, schedule: NoiseSchedule, i: int, v: Array | None = None) -> ReverseStep:
+    """The step that the plan asks for; ``v`` is the network's, where the variance is learned."""
     if plan.sampler == "ddpm":
-        return ddpm_step(schedule, x, x0, i, z, v)
-    return ddim_step(schedule, x, x0, i, z, plan.eta)
+        return ddpm_step(schedule, i, v)
+    if plan.sampler == "dpm-solver++":
+        return dpm_solver_step(schedule, i)
+    below, share = plan.fresh
+    if schedule.sigma[i] < below:
+        return _ddim(schedule, i, share * (1 - schedule.alpha_bar_previous[i].item()))
+    return ddim_step(schedule, i, plan.eta)
 
 
-def ddpm_step(schedule: NoiseSchedule, x: Array, x0: Array, i: int, z: Array, v: Array | None = None) -> Array:
+def ddpm_step(schedule: NoiseSchedule, i: int, v: Array | None = None) -> ReverseStep:
     """Ancestral sampling (Micro3Diff, Algorithm 1, line 7) with variance β_t, or the learned one (Düreth et al. eq. 5).
 
-    ``z`` is standard normal and unused at the last step.
+    The mean is that of q(x_{t-1} | x_t, x̂₀) (Ho et al. 2020, eq. 7); the last step adds no noise.
     """
-    mean = schedule.posterior_mean(x, implied_noise(schedule, x, x0, i), i)
-    if i == 0:
-        return mean
-    variance = schedule.beta[i].item() if v is None else schedule.learned_variance(v, i)
-    sample: Array = mean + variance**0.5 * z
-    return sample
+    beta, alpha_bar = schedule.beta[i].item(), schedule.alpha_bar[i].item()
+    previous = schedule.alpha_bar_previous[i].item()
+    variance = 0.0 if i == 0 else beta if v is None else schedule.learned_variance(v, i)
+    return ReverseStep(
+        (1 - beta) ** 0.5 * (1 - previous) / (1 - alpha_bar), previous**0.5 * beta / (1 - alpha_bar), variance
+    )
 
 
-def ddim_step(schedule: NoiseSchedule, x: Array, x0: Array, i: int, z: Array, eta: float) -> Array:
+def ddim_step(schedule: NoiseSchedule, i: int, eta: float) -> ReverseStep:
     """DDIM (Song et al. 2021, eq. 12) with σ = η √β̃_t (eq. 16)."""
-    previous, variance = schedule.alpha_bar_previous[i].item(), eta**2 * schedule.posterior_variance[i].item()
-    direction = max(0.0, 1 - previous - variance) ** 0.5
-    sample: Array = previous**0.5 * x0 + direction * implied_noise(schedule, x, x0, i) + variance**0.5 * z
-    return sample
+    return _ddim(schedule, i, eta**2 * schedule.posterior_variance[i].item())
 
 
-def renoise(schedule: NoiseSchedule, x_previous: Array, i: int, z: Array) -> Array:
-    """Back from x_{t-1} to x_t (Micro3Diff eq. 21).
+def _ddim(schedule: NoiseSchedule, i: int, variance: float) -> ReverseStep:
+    """Of any variance up to 1 − ᾱ_{t-1}: the marginal of x_{t-1} stays the same."""
+    alpha_bar, previous = schedule.alpha_bar[i].item(), schedule.alpha_bar_previous[i].item()
+    state = (max(0.0, 1 - previous - variance) / (1 - alpha_bar)) ** 0.5
+    return ReverseStep(state, previous**0.5 - state * alpha_bar**0.5, variance)
 
-    On a respaced schedule 1 − β_i is ᾱ_t / ᾱ_s, so this goes back over the skipped steps too.
-    """
-    beta = schedule.beta[i].item()
-    x: Array = (1 - beta) ** 0.5 * x_previous + beta**0.5 * z
-    return x
+
+def dpm_solver_step(schedule: NoiseSchedule, i: int) -> ReverseStep:
+    """DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, Algorithm 2); the first and the last step are DDIM's."""
+    first = ddim_step(schedule, i, 0.0)
+    if i in (0, len(schedule) - 1):
+        return first
+    log_snr = -np.log(schedule.sigma)
+    # Half of 1/r_i: how far x̂₀ is extrapolated from that of the step before.
+    ahead = 0.5 * ((log_snr[i - 1] - log_snr[i]) / (log_snr[i] - log_snr[i + 1])).item()
+    return ReverseStep(first.state, (1 + ahead) * first.x0, 0.0, -ahead * first.x0)

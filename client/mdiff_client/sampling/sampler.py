@@ -2,106 +2,87 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
-from functools import lru_cache, partial
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from mdiff_client.denoisers import Denoiser
+from mdiff_client.sampling.anchors import Anchor, Anchors
+from mdiff_client.sampling.calibration import gaussian_model, phase_references, slice_thicknesses
+from mdiff_client.sampling.chain import Chain
 from mdiff_client.sampling.condition import UNCONDITIONAL, Condition
-from mdiff_client.sampling.noise import Noise, Purpose
+from mdiff_client.sampling.noise import Noise
 from mdiff_client.sampling.plan import SamplingPlan
-from mdiff_client.sampling.planes import MultiPlane
-from mdiff_client.sampling.reverse import renoise, reverse_step
-from mdiff_client.sampling.thick_slices import PLAIN, GaussianModel, Thickness
-from mdiff_core import Descriptors, ModelContract, UsageError
+from mdiff_client.sampling.planes import MultiPlane, Plane
+from mdiff_client.sampling.thick_slices import PLAIN
+from mdiff_core.contract import PLANES
 
 
 def sample(
-    denoiser: Denoiser,
+    denoiser: Denoiser | Sequence[Plane],
     plan: SamplingPlan,
     seed: int,
     volume: int = 0,
     on_evaluation: Callable[[], object] = lambda: None,
     condition: Condition = UNCONDITIONAL,
+    anchors: Sequence[Anchor] = (),
 ) -> npt.NDArray[np.float32]:
-    """Sample one volume: a cube with the edge of the network's images.
+    """Sample one volume.
 
     Args:
-        denoiser: the network; it sees batches of all slices of one plane.
-        plan: how to sample.
+        denoiser: the network; or those of the planes normal to z, y and x, of images of the same size and phases.
+        plan: how to sample, and what size.
         seed: of the library of volumes, 0 … 2⁶⁴-1.
         volume: number of this volume in the library.
         on_evaluation: called after each network evaluation, for progress.
         condition: what the volume is asked to be.
+        anchors: slices that are known.
 
     Returns:
-        x_0, float32 [C, Z, Y, X], data range [-1, 1]. The same arguments give the same volume.
+        x_0, float32 [C, Z, Y, X], data range [-1, 1]. The same arguments give the same volume, however many images the
+        denoiser takes at once.
 
     Raises:
-        UsageError: plan or condition ask for more than the model's contract offers.
+        UsageError: plan, condition or anchors ask for more than the models' contracts offer.
         UnavailableError, PermanentError: from the denoiser.
     """
-    contract = denoiser.contract
-    training = contract.schedule.build()
+    planes = list(denoiser) if isinstance(denoiser, Sequence) else planes_of(denoiser)
+    contracts = [plane.denoiser.contract for plane in planes]
+    shape = (contracts[0].channels, *plan.shape(contracts[0]))
+    fixed = Anchors(anchors, shape, plan.periodic)
+    training = contracts[0].schedule.build()
     schedule = plan.schedule(training)
-    size = contract.cube
-    fractions, thicknesses = None, (PLAIN,) * len(schedule)
+    sigmas = schedule.sigma.tolist()
+    fractions, thicknesses, correlations = None, (PLAIN,) * len(schedule), [np.ones(1)] * len(schedule)
     if plan.tilt or plan.thick_slices:
-        references = _references(contract, condition)
+        references = phase_references(contracts, condition)
         fractions = tuple(of.fraction for of in references)
-    if plan.thick_slices:
-        sigmas = tuple(schedule.sigma.tolist())
-        thicknesses = _thicknesses(references, sigmas, size[0], plan.thick_slices)
-    planes = MultiPlane(denoiser, condition, plan, training, fractions, on_evaluation)
-    noise = Noise(seed, volume)
-    shape = (contract.channels, *size)
-
-    taken = itertools.count()
-    x: npt.NDArray[np.floating] = noise.normal(Purpose.START, 0, 0, shape)
-    for i in reversed(range(len(schedule))):
-        passes = plan.passes(schedule.sigma[i].item())
-        for repeat in range(passes):
-            # Algorithm 1 turns to the next plane with the step; the lagged average with every pass.
-            turn = i if plan.planes == "turn" else next(taken)
-            shift = noise.shift(i, repeat, size) if plan.roll else (0, 0, 0)
-            prediction = planes.predict(x, schedule.alpha_bar[i].item(), turn, thicknesses[i], shift)
-            draw = partial(noise.normal, Purpose.REVERSE, i, repeat, shape)
-            following = reverse_step(plan, schedule, x, prediction.x0, i, draw, prediction.v)
-            if repeat + 1 < passes and i > 0:
-                x = renoise(schedule, following, i, noise.normal(Purpose.RENOISE, i, repeat, shape))
-        x = following
-    return x.astype(np.float32)
-
-
-def _references(contract: ModelContract, condition: Condition) -> tuple[Descriptors, ...]:
-    """Of each phase, in the order of their labels."""
-    if not contract.phases or not all(phase.name in contract.references for phase in contract.phases):
-        raise UsageError(
-            f"model {contract.name}: this plan needs phases with reference curves in the contract: use --plan paper"
-        )
-    references = contract.references_at(condition.fractions)
-    return tuple(references[phase.name] for phase in contract.phases)
+        model = gaussian_model(references, contracts[0].cube[0])
+        if plan.thick_slices:
+            thicknesses = slice_thicknesses(model, tuple(sigmas), tuple(map(plan.share, sigmas)))
+        if anchors:
+            correlations = [model.correlation(sigma) for sigma in sigmas]
+    noise, learned = Noise(seed, volume), contracts[0].prediction == "epsilon+variance"
+    chain = Chain(noise, shape, plan, schedule, learned=learned and plan.sampler == "ddpm")
+    calls = ThreadPoolExecutor(max(plane.denoiser.calls_at_once for plane in planes))
+    try:
+        multi = MultiPlane(planes, condition, plan, shape, fractions, fixed, calls, on_evaluation)
+        for i, repeat, axes in plan.asked(training):
+            again = i > 0 and repeat + 1 < plan.passes(sigmas[i])
+            shift = noise.shift(i, repeat, shape[1:])
+            meanwhile = partial(chain.scale_and_noise, i, repeat, again=again)
+            alpha_bar = schedule.alpha_bar[i].item()
+            multi.ask(chain.x, alpha_bar, axes, thicknesses[i], shift, correlations[i], meanwhile)
+            chain.add_prediction(multi, i, repeat, again=again)
+    finally:
+        # A call that is still under way ends with the denoiser's connection.
+        calls.shutdown(wait=False, cancel_futures=True)
+    return chain.x
 
 
-@lru_cache(maxsize=8)  # the same for every volume of a run
-def _thicknesses(
-    references: tuple[Descriptors, ...], sigmas: tuple[float, ...], n: int, share: float
-) -> tuple[Thickness, ...]:
-    model = GaussianModel(np.mean([_autocovariance(of) for of in references], axis=0), n)
-    return tuple(model.thickness(sigma, share) for sigma in sigmas)
-
-
-def _autocovariance(of: Descriptors) -> npt.NDArray[np.float64]:
-    """Of a channel that is 1 in a phase and -1 elsewhere.
-
-    S2 is the moment of a field of 0 and 1, which are half as far apart. Where it was measured at another fraction,
-    S2(0), the phase is taken to be correlated alike.
-    """
-    s2 = np.array(of.s2)
-    autocovariance: npt.NDArray[np.float64] = (
-        4 * of.fraction * (1 - of.fraction) * (s2 - s2[0] ** 2) / (s2[0] - s2[0] ** 2)
-    )
-    return autocovariance
+def planes_of(denoiser: Denoiser) -> list[Plane]:
+    """One network for all planes, with the class of each where its contract names one."""
+    return [Plane(denoiser, denoiser.contract.planes.get(plane)) for plane in PLANES]

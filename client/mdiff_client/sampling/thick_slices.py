@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.floating]
 Floats = npt.NDArray[np.float64]
 
+_THIN, _NOTHING = 1e-3, 1e-7
 _WIDTHS = (0.0, 0.5, 0.7, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0)
 
 
@@ -40,19 +40,17 @@ def gaussian(width: float, n: int) -> Floats:
     return kernel
 
 
-def smooth(volume: Array, axis: int, width: float) -> Array:
-    """Periodic Gaussian smoothing along one axis."""
-    if width == 0:
-        return volume
-    n = volume.shape[axis]
-    transfer = np.fft.rfft(gaussian(width, n)).real.astype(volume.dtype)
-    transfer = transfer.reshape([-1 if a == axis else 1 for a in range(volume.ndim)])
-    return np.fft.irfft(np.fft.rfft(volume, axis=axis) * transfer, n=n, axis=axis)
+def kernel(width: float, n: int, *, periodic: bool) -> Floats:
+    """Weights [n, n] with which n slices are made of n slices: each row a Gaussian around its own, with sum 1.
 
-
-def residual_noise(width: float, n: int) -> float:
-    """√Σh²: what is left of unit noise after :func:`smooth`."""
-    return float(np.sqrt((gaussian(width, n) ** 2).sum()))
+    Where the axis is not ``periodic`` the first and the last slices are made of fewer. The norm of a row is what is
+    left of unit noise in that slice.
+    """
+    distance = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
+    weights = gaussian(width, n)[distance] if periodic else np.exp(-0.5 * (distance / max(width, _THIN)) ** 2)
+    weights[weights < _NOTHING * weights.max()] = 0.0
+    rows: Floats = weights / weights.sum(axis=1, keepdims=True)
+    return rows
 
 
 class GaussianModel:
@@ -90,6 +88,14 @@ class GaussianModel:
         """
         best = min(_WIDTHS, key=lambda width: self._fit(sigma, width)[0])
         return Thickness(share * best, self._fit(sigma, share * best)[1])
+
+    def correlation(self, sigma: float) -> Floats:
+        """Correlation, at distances of 0, 1, 2 … voxels, of what noise σ leaves unknown: of spectrum λ₃σ²/(λ₃+σ²)."""
+        left = self._volume * sigma**2 / (self._volume + sigma**2)
+        along = (self._count[0] * left).sum(axis=(1, 2))
+        covariance = np.fft.irfft(along, n=self._n)[: self._n // 2 + 1]
+        correlation: Floats = covariance / covariance[0]
+        return correlation
 
     def _fit(self, sigma: float, width: float) -> tuple[float, float]:
         """Relative squared error, and gain, of the best multiple of the planes' mean."""
