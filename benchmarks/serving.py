@@ -1,12 +1,13 @@
 """Speed of serving a denoiser, and of the engines that may compute it; prints Markdown.
 
     python benchmarks/serving.py throughput --model spheres64
-    python benchmarks/serving.py engines --model spheres64
+    python benchmarks/serving.py engines --model spheres64 --volumes 8
 
 ``throughput`` compares images per second through a local Triton, with several clients at once, with those of
 onnxruntime in this process: same graph, same images a call, same cores, in rounds that alternate. ``engines`` times one
 call of each engine that is installed here on the same images, in turn, and says how far its answer is from that of
-onnxruntime in float32.
+onnxruntime in float32; with ``--volumes`` also how good the volumes are that each makes of the same noise, beside the
+training data, and how many of their voxels are of another phase.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -25,11 +27,16 @@ import onnx
 import onnxruntime
 import typer
 from conditions import ONNXRUNTIME, conditions
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
 
-from mdiff_client.denoisers import Denoiser
+from mdiff_client.denoisers import Denoiser, network_inputs
 from mdiff_client.denoisers.connection import Connection
 from mdiff_client.denoisers.place import Place
 from mdiff_client.denoisers.triton import TritonDenoiser
+from mdiff_client.evaluation import compare
+from mdiff_client.phases import to_labels
+from mdiff_client.sampling import named_plan, sample
+from mdiff_core import Descriptors, ModelContract
 from mdiff_core.command import run_app
 from mdiff_core.repository import onnx_file
 from mdiff_export.precision import to_float16
@@ -37,6 +44,30 @@ from mdiff_export.wire import random_batch
 from mdiff_serving.server import TritonServer
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+Batch = dict[str, np.ndarray]
+Engine = Callable[[Batch], np.ndarray]
+"""``eps`` of a batch of the network's named inputs."""
+
+_PLAN = "lagged"
+_SEED, _SEED_OF_CALIBRATION = 1, 0
+
+
+@dataclass(frozen=True)
+class EngineDenoiser:
+    """An engine as a denoiser, which gives it as many images at once as the embedded one does."""
+
+    contract: ModelContract
+    engine: Engine
+    calls_at_once: int = 1
+
+    def predict(
+        self, x: np.ndarray, t: np.ndarray, label: np.ndarray | None = None, fractions: np.ndarray | None = None
+    ) -> tuple[np.ndarray, None]:
+        """See :class:`mdiff_client.denoisers.Denoiser`."""
+        inputs = network_inputs(self.contract, x, t, label, fractions)
+        parts = [{name: value[i : i + 32] for name, value in inputs.items()} for i in range(0, len(x), 32)]
+        return np.concatenate([self.engine(part) for part in parts]), None
 
 
 @app.command()
@@ -69,6 +100,7 @@ def engines(
     model: Annotated[str, typer.Option()] = "spheres64",
     images: Annotated[int, typer.Option(help="Images a call.")] = 32,
     rounds: Annotated[int, typer.Option()] = 15,
+    volumes: Annotated[int, typer.Option(help="Volumes to make with each engine.")] = 0,
 ) -> None:
     """Time of one call by engine, and the largest difference of its answer from onnxruntime's in float32."""
     place = Place()
@@ -76,7 +108,7 @@ def engines(
     rng = np.random.default_rng(0)
     batch = random_batch(contract, rng.integers(0, contract.schedule.timesteps, images), rng)
     with tempfile.TemporaryDirectory() as scratch:
-        found = _engines(path, Path(scratch))
+        found = _engines(path, contract, Path(scratch))
         answers = {name: run(batch) for name, run in found.items()}
         times: dict[str, list[float]] = {name: [] for name in found}
         for _ in range(rounds):
@@ -91,17 +123,58 @@ def engines(
         ratio = statistics.median(a / b for a, b in zip(spent, times[first], strict=True))
         difference = np.abs(answers[name] - answers[first]).max()
         print(f"| {name} | {1000 * statistics.median(spent):.0f} | {ratio:.2f} | {difference:.1e} |")
+    if volumes:
+        print(f"\n{volumes} volumes of seed {_SEED} with each, plan {_PLAN}\n")
+        print("| engine | other voxels | phase | fraction | specific surface | S2 error % | LP error % |")
+        print("|---|---|---|---|---|---|---|")
+        reference = _labels(found[first], contract, volumes)
+        _print_quality(first, contract, reference, reference)
+        for name, engine in found.items():
+            if not np.array_equal(answers[name], answers[first]):
+                _print_quality(name, contract, _labels(engine, contract, volumes), reference)
 
 
-def _engines(path: Path, scratch: Path) -> dict[str, Callable[[dict[str, np.ndarray]], np.ndarray]]:
-    """``eps`` of a batch, by engine; the first is what the embedded engine does."""
+def _labels(engine: Engine, contract: ModelContract, volumes: int) -> np.ndarray:
+    """Phase labels of the volumes that an engine makes [volumes, Z, Y, X]."""
+    denoiser, plan = EngineDenoiser(contract, engine), named_plan(_PLAN)
+    return np.stack([to_labels(sample(denoiser, plan, _SEED, volume), contract) for volume in range(volumes)])
+
+
+def _print_quality(name: str, contract: ModelContract, volumes: np.ndarray, reference: np.ndarray) -> None:
+    names = [phase.name for phase in contract.phases]
+    lags = {phase: len(of.s2) - 1 for phase, of in contract.references.items()}
+    measured: dict[str, list[Descriptors]] = {phase: [] for phase in lags}
+    for labels in volumes:
+        for phase, samples in measured.items():
+            samples.append(Descriptors.of(labels == names.index(phase), lags[phase]))
+    for phase, samples in measured.items():
+        of = compare(samples, contract.references[phase])
+        print(
+            f"| {name} | {100 * np.mean(volumes != reference):.2f} % | {phase} "
+            f"| {of.fraction:.3f} ({of.fraction_reference:.3f}) "
+            f"| {of.specific_surface:.4f} ({of.specific_surface_reference:.4f}) "
+            f"| {_with_interval(of.s2_error_percent, of.s2_error_interval_percent)} "
+            f"| {_with_interval(of.lineal_path_error_percent, of.lineal_path_error_interval_percent)} |"
+        )
+
+
+def _with_interval(error: float, interval: tuple[float, float]) -> str:
+    return f"{error:.1f} [{interval[0]:.1f}, {interval[1]:.1f}]"
+
+
+def _engines(path: Path, contract: ModelContract, scratch: Path) -> dict[str, Engine]:
+    """Engines by name; the first is what the embedded engine does."""
     onnx.save(to_float16(onnx.load(path), wire=False), scratch / "half.onnx")
+    single = _session(path)
     found = {
-        "onnxruntime, float32": _session(path),
+        "onnxruntime, float32": single,
         "onnxruntime, without memory arena": _session(path, enable_cpu_mem_arena=False),
         "onnxruntime, without memory pattern": _session(path, enable_mem_pattern=False),
         "onnxruntime, float16 graph": _session(scratch / "half.onnx"),
-        "onnxruntime, int8 weights": _session(_int8(path, scratch / "int8.onnx")),
+        "onnxruntime, int8 weights": _session(_int8_weights(path, scratch / "weights.onnx")),
+        "onnxruntime, int8 calibrated": _session(
+            _int8_calibrated(path, scratch / "calibrated.onnx", _asked_by_sampler(single, contract))
+        ),
     }
     try:
         import openvino
@@ -116,7 +189,7 @@ def _engines(path: Path, scratch: Path) -> dict[str, Callable[[dict[str, np.ndar
     return found
 
 
-def _session(path: Path, **options: bool) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+def _session(path: Path, **options: bool) -> Engine:
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3
     for name, value in options.items():
@@ -125,12 +198,34 @@ def _session(path: Path, **options: bool) -> Callable[[dict[str, np.ndarray]], n
     return lambda batch: session.run(["eps"], batch)[0]
 
 
-def _int8(path: Path, out: Path) -> Path:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
+def _int8_weights(path: Path, out: Path) -> Path:
     # What onnxruntime offers without calibration: int8 weights, activations quantized as they come.
     quantize_dynamic(path, out, weight_type=QuantType.QUInt8)
     return out
+
+
+def _int8_calibrated(path: Path, out: Path, asked: list[Batch]) -> Path:
+    class Asked(CalibrationDataReader):
+        def __init__(self) -> None:
+            self._batches = iter(asked)
+
+        def get_next(self) -> Batch | None:
+            return next(self._batches, None)
+
+    quantize_static(path, out, Asked(), per_channel=True, op_types_to_quantize=["Conv", "MatMul", "Gemm"])
+    return out
+
+
+def _asked_by_sampler(engine: Engine, contract: ModelContract) -> list[Batch]:
+    """Every eighth image that the network is asked about while a volume of another seed is made, call by call."""
+    asked: list[Batch] = []
+
+    def noting(batch: Batch) -> np.ndarray:
+        asked.append({name: value[::8] for name, value in batch.items()})
+        return engine(batch)
+
+    sample(EngineDenoiser(contract, noting), named_plan(_PLAN), _SEED_OF_CALIBRATION, 0)
+    return asked
 
 
 def _arguments(denoiser: Denoiser, images: int) -> tuple[np.ndarray | None, ...]:

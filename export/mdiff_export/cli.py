@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mdiff_core.command import run_app
 from mdiff_export import OLDEST_OPSET, Backend, Precision
+
+if TYPE_CHECKING:
+    from mdiff_export.parity import Parity
 
 app = typer.Typer(
     help="Export trained denoisers into a model repository, and build their TensorRT engines.",
@@ -49,6 +52,8 @@ def repository_command(
     )
     size, differs = exported.graph.stat().st_size, exported.parity.difference
     typer.echo(f"{exported.graph}: {size / 1e6:.1f} MB, differs from torch by at most {differs:.1e}")
+    if backend == "tensorrt":
+        typer.echo(f"{exported.graph.with_name('model.plan')}: {_compared(exported.engine_parity)}")
 
 
 @app.command("tensorrt")
@@ -63,7 +68,9 @@ def tensorrt_command(
     ] = False,
     timing_cache: Annotated[Path | None, typer.Option(help="File that keeps the timing of kernels.")] = None,
 ) -> None:
-    """Build the models' TensorRT engines on this machine's GPU; those that are there already are kept.
+    """Build the models' TensorRT engines on this machine's GPU, and compare their answers with onnxruntime's.
+
+    Those that are there already are kept. Where no GPU is present nothing is compared, and the output says so.
 
     The target's parent must be writable: engines grow there, and are renamed into the target when whole.
     """
@@ -73,7 +80,13 @@ def tensorrt_command(
     options = EngineOptions(max_batch, precision == "float16", version_compatible)
     for name in model or model_names(source):
         built = export_engine(source, name, target, options, timing_cache)
-        typer.echo(f"{built}: built" if built else f"{target / name}: kept")
+        typer.echo(f"{built.folder}: {_compared(built.parity)}" if built else f"{target / name}: kept")
+
+
+def _compared(parity: Parity | None) -> str:
+    if parity is None:
+        return "built, not compared with onnxruntime: no GPU is present"
+    return f"built, differs from onnxruntime by at most {parity.difference:.1e} ({parity.dtype})"
 
 
 def main() -> None:

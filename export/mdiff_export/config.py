@@ -57,7 +57,8 @@ def triton_config(
 
 def _engine(contract: ModelContract, max_batch: int, backend: Backend, float16: bool) -> dict[str, Any]:
     """What differs from backend to backend."""
-    # With one, calls that found it busy were at times delayed by 0.3 to 0.5 s; with two none was (Triton 2.51).
+    # While one hands its answers over and takes the next batch, the other computes: on two CPU cores, with calls of 64
+    # images from four clients, two answer 1.09 times and one 0.96 times the images of onnxruntime in process.
     instances = {"count": 2}
     if backend == "tensorrt":
         return {"backend": "tensorrt", "instance_group": [{**instances, "kind": "KIND_GPU"}]}

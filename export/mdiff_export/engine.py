@@ -40,14 +40,16 @@ def build_engine(
         DataError: it cannot read the graph, or a file cannot be written.
         PermanentError: it cannot build the engine here.
     """
-    trt = _tensorrt()
-    log = _collecting_logger(trt)
+    trt = tensorrt()
+    log = collecting_logger(trt)
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(str(graph)):
         raise DataError(f"{graph}: TensorRT {trt.__version__} cannot read it ({parser.get_error(0).desc()})")
     config = builder.create_builder_config()
+    # On by default, it computes float32 with 10 bits of mantissa.
+    config.clear_flag(trt.BuilderFlag.TF32)
     if version_compatible:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
     ends = builder.create_optimization_profile()
@@ -72,11 +74,16 @@ def tensorrt_version() -> str:
     Raises:
         UsageError: none is.
     """
-    trt = _tensorrt()
+    trt = tensorrt()
     return f"{trt.__name__} {trt.__version__}"
 
 
-def _tensorrt() -> Any:
+def tensorrt() -> Any:
+    """The module of TensorRT, or of TensorRT for RTX.
+
+    Raises:
+        UsageError: neither is installed.
+    """
     with contextlib.suppress(ImportError):
         return importlib.import_module("tensorrt")
     try:
@@ -86,10 +93,10 @@ def _tensorrt() -> Any:
         raise UsageError("TensorRT is not installed: run this in the serving image, or pip install tensorrt") from error
 
 
-def _collecting_logger(trt: Any) -> Any:
-    class Log(trt.ILogger):  # type: ignore[misc]
-        """Keeps the last error, which TensorRT raises nowhere."""
+def collecting_logger(trt: Any) -> Any:
+    """A logger that says nothing, for TensorRT; its ``last`` is the last error, which TensorRT raises nowhere."""
 
+    class Log(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.last = ""

@@ -16,6 +16,8 @@ from mdiff_core import CONTRACT_KEY, ContractError, DataError, ModelContract, Us
 from mdiff_core.repository import onnx_file, versions
 from mdiff_export.config import triton_config
 from mdiff_export.engine import build_engine, tensorrt_version
+from mdiff_export.engine_parity import check_engine
+from mdiff_export.parity import Parity
 from mdiff_export.precision import to_float16
 from mdiff_export.versions import new_version
 
@@ -31,9 +33,17 @@ class EngineOptions:
     version_compatible: bool = False
 
 
+@dataclass(frozen=True)
+class ExportedEngine:
+    """A version written, and the parity of its engine; None: there is no GPU to run it."""
+
+    folder: Path
+    parity: Parity | None
+
+
 def export_engine(
     source: Path, name: str, target: Path, options: EngineOptions, timing_cache: Path | None = None
-) -> Path | None:
+) -> ExportedEngine | None:
     """Serve a model of ``source`` from ``target`` with an engine built here; the source stays as it is.
 
     Beside the engine lie the graph it was built of and a stamp of what it was built of, with and on.
@@ -46,12 +56,12 @@ def export_engine(
         timing_cache: see :func:`~mdiff_export.engine.build_engine`.
 
     Returns:
-        The new version's folder; None: the newest one in ``target`` is of the same stamp.
+        The new version; None: the newest one in ``target`` is of the same stamp.
 
     Raises:
         UsageError: no such model, one in float16 where float32 is asked for, or TensorRT is not installed.
         DataError: the graph cannot be read, or the target not written.
-        ContractError: the graph carries no contract.
+        ContractError: the graph carries no contract, or the engine does not compute what the source's graph does.
         PermanentError: the engine cannot be built here.
     """
     original = onnx_file(source, name)
@@ -77,19 +87,21 @@ def export_engine(
             onnx.save_model(model, graph)
         else:
             graph.write_bytes(written)
+        plan = draft.files / "model.plan"
         build_engine(
             graph,
             contract,
-            draft.files / "model.plan",
+            plan,
             options.max_batch,
             version_compatible=options.version_compatible,
             timing_cache=timing_cache,
         )
+        parity = check_engine(plan, original, contract, options.max_batch, float16=options.float16)
         (draft.files / _STAMP).write_text(json.dumps(stamp, indent=1), encoding="utf-8")
         config = triton_config(contract, options.max_batch, "tensorrt")
         (draft.folder / "config.pbtxt").write_text(config, encoding="utf-8")
         (draft.folder / card.name).write_bytes(about)
-    return target / name / draft.files.name
+    return ExportedEngine(target / name / draft.files.name, parity)
 
 
 def _stamp(target: Path, name: str) -> object:

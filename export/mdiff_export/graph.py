@@ -5,19 +5,22 @@ from __future__ import annotations
 import dataclasses
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
 from torch import Tensor, nn
 
 from mdiff_core import CONTRACT_KEY, ContractError, ModelContract, UsageError
 from mdiff_export import OLDEST_OPSET
+from mdiff_export.parity import Parity, compare, on_cpu
 from mdiff_export.precision import to_float16
-from mdiff_export.wire import inputs, outputs, random_batch
+from mdiff_export.wire import Batch, inputs, outputs, random_batch
 from mdiff_training.denoiser import Denoiser
 
 
@@ -100,6 +103,37 @@ def export_graph(
         model = to_float16(model, wire=contract.io_dtype == "float16")
     onnx.helper.set_model_props(model, {CONTRACT_KEY: contract.to_json()})
     onnx.save_model(model, path)
+
+
+def check_parity(
+    network: Denoiser, contract: ModelContract, path: Path, max_batch: int, *, float16: bool = False
+) -> Parity:
+    """Compare torch in float32 and onnxruntime on the CPU at batches 1, 2, 3 and ``max_batch``.
+
+    Raises:
+        ContractError: onnxruntime refuses the graph, or an output differs by more than
+            :data:`~mdiff_export.parity.TOLERANCE`, or ``FLOAT16_TOLERANCE`` for a graph in half precision.
+    """
+    reference = WireDenoiser(network)
+
+    def in_torch(batch: Batch) -> Sequence[npt.NDArray[Any]]:
+        with torch.inference_mode():
+            return [answer.numpy() for answer in reference(**{name: _to_torch(value) for name, value in batch.items()})]
+
+    return compare(
+        in_torch,
+        on_cpu(path, contract),
+        contract,
+        {1, 2, 3, max_batch},
+        float16=float16,
+        names="onnxruntime and torch",
+        verdict="the graph is not the network",
+    )
+
+
+def _to_torch(value: npt.NDArray[Any]) -> Tensor:
+    tensor = torch.from_numpy(value)
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -11,8 +11,9 @@ from mdiff_export import OLDEST_OPSET, Backend, Precision
 from mdiff_export.card import Metrics, model_card
 from mdiff_export.config import triton_config
 from mdiff_export.engine import build_engine
-from mdiff_export.graph import check_contract, export_graph
-from mdiff_export.parity import Parity, check_parity
+from mdiff_export.engine_parity import check_engine
+from mdiff_export.graph import check_contract, check_parity, export_graph
+from mdiff_export.parity import Parity
 from mdiff_export.versions import new_version
 from mdiff_training.checkpoint import Checkpoint
 from mdiff_training.denoiser import Denoiser
@@ -20,11 +21,15 @@ from mdiff_training.denoiser import Denoiser
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """A model written: its folder, the file of its graph, and the parity measured on it."""
+    """A model written: its folder, the file of its graph, and the parity measured on it.
+
+    ``engine_parity`` is that of the TensorRT engine; None: there is none, or no GPU to run it.
+    """
 
     folder: Path
     graph: Path
     parity: Parity
+    engine_parity: Parity | None
 
 
 def export_model(
@@ -55,7 +60,7 @@ def export_model(
     Raises:
         UsageError: float16 on the wire of a network in float32, an ``opset`` that torch cannot write, or no TensorRT.
         DataError: the weights do not fit the network, or the repository cannot be written.
-        ContractError: network and contract disagree, or the graph and the network do.
+        ContractError: network and contract disagree, or the graph and the network do, or the engine and the graph.
         PermanentError: the engine cannot be built here.
     """
     if wire == "float16" and precision == "float32":
@@ -68,8 +73,11 @@ def export_model(
         graph = draft.files / "model.onnx"
         export_graph(network, contract, graph, opset, float16=float16)
         parity = check_parity(network, contract, graph, max_batch, float16=float16)
+        engine_parity = None
         if backend == "tensorrt":
-            build_engine(graph, contract, draft.files / "model.plan", max_batch)
+            plan = draft.files / "model.plan"
+            build_engine(graph, contract, plan, max_batch)
+            engine_parity = check_engine(plan, graph, contract, max_batch, float16=float16)
         config = triton_config(contract, max_batch, backend, float16=float16)
         (draft.folder / "config.pbtxt").write_text(config, encoding="utf-8")
         card = model_card(
@@ -82,7 +90,7 @@ def export_model(
         )
         (draft.folder / "README.md").write_text(card, encoding="utf-8")
     folder = repository.resolve() / contract.name
-    return ExportedModel(folder, folder / draft.files.name / graph.name, parity)
+    return ExportedModel(folder, folder / draft.files.name / graph.name, parity, engine_parity)
 
 
 def _network(checkpoint: Checkpoint) -> Denoiser:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import ipaddress
 import os
 import re
 import secrets
@@ -29,7 +30,8 @@ EXIT_TIMEOUT = 10
 """Seconds a stopping server waits for requests in flight, and for idle HTTP connections that clients hold open."""
 
 _POLL = 0.05
-_ALL_BUT_HEALTH = "metadata,inference,shared-memory,model-config,model-repository,statistics,trace,logging"
+_CONTROLS = "shared-memory,logging,trace"
+_ALL_BUT_HEALTH = f"metadata,inference,model-config,model-repository,statistics,{_CONTROLS}"
 _LOAD_FAILURE = re.compile(r"failed to load '([^']+)' version \d+: (?:Internal: )?(?:TritonModelException: )?(.+)")
 _CONFIG_FAILURE = re.compile(r"Error parsing text-format inference\.ModelConfig: ()(.+)")
 _POLL_FAILURE = re.compile(r"Poll failed for model directory '([^']+)': (.+)")
@@ -39,11 +41,12 @@ _OTHER_FAILURE = re.compile(r"^error: (.+)", re.MULTILINE)
 class TritonServer:
     """A real ``tritonserver`` on a model repository, in a process group of its own.
 
-    All three services listen on the address ``host``. Models can be loaded or unloaded by no client. With a certificate
-    in ``tls`` gRPC is encrypted, and with a ``ca`` it demands a client certificate; HTTP, which stays plaintext, then
-    answers about health alone, and the metrics are still open. ``notify`` is told when the server must be set up first
-    (:func:`mdiff_serving.environment.server_environment`). Use it as a context manager, or call :meth:`start` and
-    :meth:`stop`; it may be started again after it was stopped.
+    All three services listen on the address ``host``. No client can load or unload models, or change what is logged or
+    traced. With a certificate in ``tls`` gRPC is encrypted, and with a ``ca`` it demands a client certificate; HTTP,
+    which stays plaintext, then answers about health alone, and the metrics are still open. ``notify`` is told when the
+    server must be set up first (:func:`mdiff_serving.environment.server_environment`), and when other machines may
+    reach it unencrypted. Use it as a context manager, or call :meth:`start` and :meth:`stop`; it may be started again
+    after it was stopped.
 
     Attributes:
         models: names of the models it serves, after :meth:`start`.
@@ -106,6 +109,11 @@ class TritonServer:
         """
         self.models = model_names(self.repository)
         self._check_ports()
+        if not self.tls.certificate and not ipaddress.ip_address(socket.gethostbyname(self.host)).is_loopback:
+            self._notify(
+                f"warning: anyone who reaches {self.host} may use this server, and read what travels: give --tls-cert "
+                "and --tls-key, and --tls-ca for clients of your own"
+            )
         environment = server_environment(self._notify)
         handle, path = tempfile.mkstemp(prefix="mdiff-serve-", suffix=".log")
         self._log = Path(path)
@@ -168,10 +176,14 @@ class TritonServer:
         services = [
             f"--{name}-{key}" for name, port in self._ports.items() for key in (f"address={address}", f"port={port}")
         ]
+        closed_http = _ALL_BUT_HEALTH if self.tls.certificate else _CONTROLS
         return [
             f"--model-repository={self.repository.resolve()}",
             *services,
             *self._tls_options(),
+            # Whoever knows the header may pass: no other machine does, users of this one could look it up.
+            f"--grpc-restricted-protocol={_CONTROLS}:mdiff={secrets.token_urlsafe()}",
+            f"--http-restricted-api={closed_http}:mdiff={secrets.token_urlsafe()}",
             "--model-control-mode=none",
             "--exit-on-error=true",
             f"--exit-timeout-secs={EXIT_TIMEOUT}",
@@ -186,8 +198,6 @@ class TritonServer:
             f"--grpc-server-cert={self.tls.certificate.resolve()}",
             f"--grpc-server-key={self.tls.key.resolve()}",
             *mutual,
-            # Whoever knows the header may pass: no other machine does, users of this one could look it up.
-            f"--http-restricted-api={_ALL_BUT_HEALTH}:mdiff={secrets.token_urlsafe()}",
         ]
 
     def _check_ports(self) -> None:

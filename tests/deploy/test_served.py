@@ -38,10 +38,10 @@ class DeployedServer(TritonServer):
     def _options(self):
         given = (each.replace("$(POD_UID)", "7f1c").partition("=") for each in self._container["args"])
         # A second repository would be served beside the first.
-        ours = [(name, value) for name, _, value in given if name != "--model-repository"]
+        told = {name: self._paths.get(value, value) for name, _, value in given if name != "--model-repository"}
         return [
-            *super()._options(),
-            *(f"{name}={self._paths.get(value, value)}" if value else name for name, value in ours),
+            *(option for option in super()._options() if option.partition("=")[0] not in told),
+            *(f"{name}={value}" if value else name for name, value in told.items()),
         ]
 
 

@@ -1,6 +1,7 @@
 """TensorRT engines, built by the real TensorRT for RTX, which needs no GPU to build."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,14 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from mdiff_core import DataError, PermanentError, UsageError
-from mdiff_core.repository import bundled_repository, model_names
-from mdiff_export import cli
+from mdiff_core import ContractError, DataError, PermanentError, UsageError
+from mdiff_core.repository import bundled_repository, model_names, onnx_file
+from mdiff_export import cli, engine_parity
 from mdiff_export.engine import build_engine
+from mdiff_export.gpu import gpu_is_present
+from mdiff_export.graph import export_graph
+from mdiff_export.parity import FLOAT16_TOLERANCE, on_cpu
+from mdiff_export.precision import to_float16
 from mdiff_export.wire import profile
 from mdiff_training.checkpoint import Checkpoint
 
@@ -67,6 +72,54 @@ def test_a_checkpoint_exported_for_tensorrt_has_its_engine(trt, tiny: Checkpoint
     options = ["--backend=tensorrt", "--precision=float16", "--wire=float16", "--max-batch=4"]
     cli.app(["repository", *arguments, *options], standalone_mode=False)
     assert sorted(path.name for path in (tmp_path / "models/balls16/1").iterdir()) == ["model.onnx", "model.plan"]
+
+
+@pytest.mark.skipif(gpu_is_present(), reason="a GPU is present")
+def test_where_no_gpu_is_present_the_output_says_that_nothing_was_compared(
+    trt, repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    build(repository, tmp_path / "engines", "--model", "balls16", "--max-batch", 2)
+    assert capsys.readouterr().out == (
+        f"{tmp_path / 'engines' / 'balls16' / '1'}: built, not compared with onnxruntime: no GPU is present\n"
+    )
+
+
+@pytest.mark.skipif(not gpu_is_present(), reason="no GPU is present")
+@pytest.mark.parametrize("precision", ["float16", "float32"])
+def test_on_a_gpu_the_engine_answers_as_onnxruntime(
+    trt, repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], precision: str
+):
+    build(repository, tmp_path / "engines", "--model", "balls16", "--max-batch", 8, "--precision", precision)
+    assert re.search(
+        rf": built, differs from onnxruntime by at most [\d.e-]+ \({precision}\)\n$", capsys.readouterr().out
+    )
+
+
+def test_an_engine_that_computes_something_else_is_refused_and_leaves_nothing(
+    trt, repository: Path, tmp_path: Path, tiny: Checkpoint, monkeypatch: pytest.MonkeyPatch
+):
+    """In place of the engine on a GPU, which is not at hand, onnxruntime answers with other weights."""
+    other = tmp_path / "other.onnx"
+    export_graph(tiny.denoiser(), tiny.contract, other)
+    monkeypatch.setattr(engine_parity, "gpu_is_present", lambda: True)
+    monkeypatch.setattr(engine_parity, "on_gpu", lambda plan, contract: on_cpu(other, contract))
+    with pytest.raises(ContractError, match=r"balls16: TensorRT and onnxruntime differ by [\d.]+ in 'eps' at batch 1"):
+        build(repository, tmp_path / "engines", "--model", "balls16", "--max-batch", 4)
+    assert [path.name for path in tmp_path.iterdir()] == ["other.onnx"]
+
+
+@pytest.mark.parametrize("max_batch", [1, 2, 8])
+def test_an_engine_is_asked_at_1_2_3_and_its_largest_batch_and_never_beyond(
+    repository: Path, plain: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_batch: int
+):
+    """The graph in half precision stands for its engine: it differs, and within the tolerance."""
+    graph, half = onnx_file(repository, "balls16"), tmp_path / "half.onnx"
+    onnx.save(to_float16(onnx.load(graph), wire=False), half)
+    monkeypatch.setattr(engine_parity, "gpu_is_present", lambda: True)
+    monkeypatch.setattr(engine_parity, "on_gpu", lambda plan, contract: on_cpu(half, contract))
+    parity = engine_parity.check_engine(half, graph, plain.contract, max_batch, float16=True)
+    assert parity.batches == tuple(sorted({1, 2, 3, 8} & {*range(1, max_batch + 1)}))
+    assert 0 < parity.difference <= FLOAT16_TOLERANCE
 
 
 def test_a_graph_in_half_precision_is_not_called_single(trt, tiny: Checkpoint, tmp_path: Path):

@@ -13,8 +13,8 @@ import torch
 from mdiff_core import ContractError, UsageError
 from mdiff_core.contract import NOT_TOLD
 from mdiff_core.repository import onnx_file
-from mdiff_export.graph import check_contract, export_graph
-from mdiff_export.parity import TOLERANCE, check_parity
+from mdiff_export.graph import check_contract, check_parity, export_graph
+from mdiff_export.parity import TOLERANCE
 from mdiff_training import unet
 from mdiff_training.checkpoint import Checkpoint
 

@@ -72,6 +72,17 @@ def test_the_ready_line_tells_how_grpc_is_secured(serve, tiny_repository, server
         assert re.match(rf"ready: tiny; gRPC 127\.0\.0\.1:\d+ \({said}\), HTTP ", line)
 
 
+def test_a_server_that_others_reach_unencrypted_is_warned_of(serve, tiny_repository, server_certificates):
+    process = serve(tiny_repository, "--host", "0.0.0.0")
+    assert process.stderr.readline().startswith("warning: anyone who reaches 0.0.0.0 may use this server")
+    assert process.stdout.readline().startswith("ready: ")
+    shown = ["--tls-cert", str(server_certificates.certificate), "--tls-key", str(server_certificates.key)]
+    for quiet in (serve(tiny_repository, "--host", "0.0.0.0", *shown), serve(tiny_repository)):
+        assert quiet.stdout.readline().startswith("ready: ")
+        quiet.terminate()
+        assert quiet.communicate(timeout=TIMEOUT)[1] == "stopping\n"
+
+
 @pytest.mark.parametrize(
     ("options", "code", "complaint"),
     [

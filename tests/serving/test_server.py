@@ -58,6 +58,24 @@ def test_no_client_can_load_or_unload_a_model(tiny_triton, client_of):
     assert client.is_model_ready("tiny", client_timeout=TIMEOUT)
 
 
+def test_no_client_can_change_what_is_logged_or_traced_or_share_memory(tiny_triton, client_of):
+    client = client_of(tiny_triton)
+    for control in (
+        lambda: client.update_log_settings({"log_verbose_level": 1}, client_timeout=TIMEOUT),
+        lambda: client.update_trace_settings(settings={"trace_level": "TIMESTAMPS"}, client_timeout=TIMEOUT),
+        lambda: client.register_system_shared_memory("mine", "/mine", 64, client_timeout=TIMEOUT),
+    ):
+        with pytest.raises(InferenceServerException, match="restricted"):
+            control()
+    connection = http.client.HTTPConnection(tiny_triton.http_address, timeout=TIMEOUT)
+    for path, expected in (("/v2/logging", 403), ("/v2/trace/setting", 403), ("/v2/models/tiny/config", 200)):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == expected, path
+    connection.close()
+
+
 def test_with_a_certificate_grpc_is_encrypted(tls_triton, client_of, server_certificates):
     with grpc.InferenceServerClient(
         tls_triton.grpc_address, ssl=True, root_certificates=server_certificates.ca

@@ -6,6 +6,7 @@ A model whose ``config.pbtxt`` names the backend is served with its ``<version>/
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import triton_python_backend_utils as triton  # type: ignore[import-not-found]
 from engine import Engine  # type: ignore[import-not-found]
 
-_BATCH = 32  # larger runs leave the processor's caches
+_PIECE = 32  # images; larger ones leave the processor's caches
 
 
 class TritonPythonModel:
@@ -31,6 +32,7 @@ class TritonPythonModel:
             self._engine = Engine(path)
         except Exception as error:
             raise triton.TritonModelException(f"{path} cannot be loaded, export the model again: {error}") from error
+        self._calls = ThreadPoolExecutor(self._engine.calls_at_once)
         batched = config["max_batch_size"] > 0
         self._inputs = _matching_names(path, config["input"], self._engine.inputs, batched)
         self._outputs = _matching_names(path, config["output"], self._engine.outputs, batched)
@@ -50,6 +52,7 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         """Free the engine."""
+        self._calls.shutdown()
         del self._engine
 
     def _run(self, requests: list[Any]) -> list[Any]:
@@ -58,12 +61,11 @@ class TritonPythonModel:
             for request in requests
         ]
         feeds = {name: np.concatenate([arrays[name] for arrays in per_request]) for name in self._inputs}
-        ends = np.cumsum([len(arrays[self._inputs[0]]) for arrays in per_request])[:-1]
-        runs = [
-            self._engine.run(self._outputs, {name: feed[i : i + _BATCH] for name, feed in feeds.items()})
-            for i in range(0, len(feeds[self._inputs[0]]), _BATCH)
-        ]
-        split = [np.split(np.concatenate(output), ends) for output in zip(*runs, strict=True)]
+        *ends, images = np.cumsum([len(arrays[self._inputs[0]]) for arrays in per_request])
+        size = min(_PIECE, -(-images // self._engine.calls_at_once))
+        pieces = [{name: feed[i : i + size] for name, feed in feeds.items()} for i in range(0, images, size)]
+        answers = list(self._calls.map(lambda piece: self._engine.run(self._outputs, piece), pieces))
+        split = [np.split(np.concatenate(output), ends) for output in zip(*answers, strict=True)]
         return [
             triton.InferenceResponse(
                 [triton.Tensor(name, parts[i]) for name, parts in zip(self._outputs, split, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,13 @@ _ONNX_NAMES = {"float": "float32", "double": "float64"}
 class Engine:
     """A graph, with the type and shape of its ``inputs`` and ``outputs`` by name; a free dimension is None."""
 
+    # A core computes a call of its own: one call on all cores has them wait for each other after every operator.
+    calls_at_once = len(os.sched_getaffinity(0))
+
     def __init__(self, path: Path) -> None:
-        self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self.inputs = _described(self._session.get_inputs())
         self.outputs = _described(self._session.get_outputs())
 

@@ -12,6 +12,8 @@ import openvino
 class Engine:
     """A graph, with the type and shape of its ``inputs`` and ``outputs`` by name; a free dimension is None."""
 
+    calls_at_once = 1  # which takes all cores
+
     def __init__(self, path: Path) -> None:
         # In float32 also where the processor has bfloat16, which OpenVINO would take of its own accord.
         options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
