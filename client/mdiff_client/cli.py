@@ -167,18 +167,54 @@ def generate3d(
     out: Annotated[Path, typer.Argument(help="Zarr store to create.")],
     url: Url = None,
     repository: Repository = None,
-    model: Model = "spheres64",
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model: see mdiff-client info; none: that of the first --plane, or spheres64."),
+    ] = None,
+    plane: Annotated[
+        list[str] | None,
+        typer.Option(help="Model of one plane, and a class of it, as xy=MODEL or xy=MODEL:CLASS; the others: --model."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="The same seed gives the same volumes.")] = 0,
     count: Annotated[int, typer.Option(min=1, help="Number of volumes.")] = 1,
+    in_flight: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Volumes made at the same time; none: 2 from a server on another machine, 1 on this one."
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Make what is missing in OUT, where the same command has begun it.")
+    ] = False,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="Voxels along z, y and x, as 64x128x96, none fewer than the model's images have; none: cube."
+        ),
+    ] = None,
+    periodic: Annotated[
+        str | None, typer.Option(help="Axes along which opposite faces match, as xyz, or none, instead of the plan's.")
+    ] = None,
     class_: Class = None,
     fraction: Fraction = None,
     guidance: Guidance = 1.0,
+    anchor: Annotated[
+        list[str] | None,
+        typer.Option(help="A slice that the volumes contain, as AXIS=INDEX:FILE: z=12:slice.tif is the xy plane z 12."),
+    ] = None,
+    anchor_phases: Annotated[
+        str | None, typer.Option(help="Phases and their values in the anchors, as matrix=0,sphere=255; none: 0, 1, 2 …")
+    ] = None,
     plan: Annotated[
-        str, typer.Option(help="Sampling plan: lagged, calibrated, or paper (Algorithm 1 of Micro3Diff).")
-    ] = "lagged",
+        str | None,
+        typer.Option(
+            help="Sampling plan: draft, fast, balanced, films, paper, or a file NAME.toml; none: fast, or films "
+            "for more than two phases."
+        ),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Reverse steps, instead of the plan's.")] = None,
     harmonize: Annotated[int | None, typer.Option(help="Harmonizing passes n_h, instead of the plan's.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="ddpm or ddim, instead of the plan's.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="ddpm, ddim or dpm-solver++, instead of the plan's.")] = None,
     eta: Annotated[float | None, typer.Option(help="Stochasticity of DDIM, 0 to 1, instead of the plan's.")] = None,
     thick_slices: Annotated[
         float | None,
@@ -186,7 +222,14 @@ def generate3d(
             min=0.0, help="Share of the width that the material's S2 gives the slices, instead of the plan's."
         ),
     ] = None,
+    plane_ratio: Annotated[
+        str | None, typer.Option(help="How often the planes xy, xz and yz are asked, as 2:1:1, instead of the plan's.")
+    ] = None,
     grey: Grey = False,
+    threshold: Annotated[
+        str | None,
+        typer.Option(help="Store a grey model's levels as 0 below and 1 above it: otsu, or a level from -1 to 1."),
+    ] = None,
     timeout: Timeout = 30.0,
     patience: Patience = 60.0,
     tls_ca: TlsCa = None,
@@ -197,42 +240,63 @@ def generate3d(
     log_json: LogJson = False,
 ) -> None:
     """Sample volumes and report how near they are to the training data."""
-    from mdiff_client.denoisers.timed import TimedDenoiser
+    from mdiff_client.anchor_files import read_anchors
     from mdiff_client.evaluation import evaluate
     from mdiff_client.generate import generate
+    from mdiff_client.plan_files import parse_periodic, parse_ratio, parse_size, read_plan
+    from mdiff_client.plane_models import open_models
     from mdiff_client.progress import progress
     from mdiff_client.report import costs
-    from mdiff_client.sampling import Condition, named_plan
+    from mdiff_client.sampling import default_plan
+    from mdiff_client.store import VolumeStore
+    from mdiff_client.thresholds import Threshold
 
     with events_on_stderr(json=log_json):
-        changes = {"steps": steps, "harmonize": harmonize, "sampler": sampler, "eta": eta, "thick_slices": thick_slices}
-        chosen = named_plan(plan, **changes)
-        check_new(out)
+        changes = {
+            "steps": steps,
+            "harmonize": harmonize,
+            "sampler": sampler,
+            "eta": eta,
+            "thick_slices": thick_slices,
+            "ratio": parse_ratio(plane_ratio) if plane_ratio else None,
+            "periodic": parse_periodic(periodic) if periodic is not None else None,
+            "size": parse_size(size) if size else None,
+        }
+        split = Threshold.parse(threshold) if threshold else None
+        if not resume:
+            check_new(out)
         place = _place(url, repository, tls_ca, tls_cert, tls_key, timeout, patience)
-        if dry_run:
-            contract = place.contract(model)
-            condition = Condition.asked(contract, class_, fraction or [], guidance, volume=True)
-            _print_costs(costs(contract, chosen, count, condition, grey=grey), json)
-            return
-        with place.denoiser(model) as untimed:
-            denoiser, contract = TimedDenoiser(untimed), untimed.contract
-            condition = Condition.asked(contract, class_, fraction or [], guidance, volume=True)
-            evaluations = count * chosen.evaluations(contract.schedule.build())
-            began = _started(out, model, seed, volumes=count, evaluations=evaluations)
+        with open_models(place, model, plane or []) as models:
+            contract = models.contract
+            chosen = read_plan(plan or default_plan(contract), **changes)
+            planes, condition = models.asked(class_, fraction or [], guidance)
+            anchors = read_anchors(anchor or [], contract, chosen.shape(contract), anchor_phases)
+            if dry_run:
+                _print_costs(costs(contract, chosen, count, condition, grey=grey), json)
+                return
+            missing = count - (len(VolumeStore.open(out).complete()) if resume and out.exists() else 0)
+            evaluations = missing * chosen.evaluations(contract.schedule.build())
+            began = _started(out, contract.name, seed, volumes=missing, evaluations=evaluations)
             with progress(evaluations, "evaluation", hidden=log_json) as advance:
                 store = generate(
-                    denoiser,
+                    planes,
                     chosen,
                     out,
                     seed=seed,
                     count=count,
                     grey=grey,
+                    threshold=split,
                     condition=condition,
+                    anchors=anchors,
+                    contract=contract,
+                    # While one volume is updated, the server denoises the other; on this machine both want the cores.
+                    in_flight=in_flight or (1 if place.is_here else 2),
+                    resume=resume,
                     on_evaluation=advance,
                 )
-        latency = denoiser.latency()
+        latency = models.latency()
         _finished(began, latency)
-        if contract.phases:
+        if store.contract.phases:
             _report(store, evaluate(store), json, latency)
         else:
             _print_costs(costs(contract, chosen, count, condition, grey=grey), json, latency)
@@ -329,7 +393,7 @@ def _started(out: Path, model: str, seed: int, **counts: int) -> float:
     return time.perf_counter()
 
 
-def _finished(began: float, latency: Latency) -> None:
+def _finished(began: float, latency: Latency | None) -> None:
     from mdiff_client.report import latency_json
 
     seconds = time.perf_counter() - began

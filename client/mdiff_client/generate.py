@@ -1,16 +1,19 @@
-"""Making volumes and images: the sampler's output into a store or into files, one after the other."""
+"""Making volumes and images: the sampler's output into a store or into files."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from mdiff_client.crew import Crew
 from mdiff_client.denoisers import Denoiser
 from mdiff_client.image_files import Batch, check_images, write_images
 from mdiff_client.image_statistics import ImageStatistics
@@ -18,52 +21,100 @@ from mdiff_client.phases import to_grey, to_labels
 from mdiff_client.sampling import (
     IMAGES_AT_ONCE,
     UNCONDITIONAL,
+    Anchor,
     Condition,
     ImagePlan,
+    Plane,
     SamplingPlan,
+    planes_of,
     sample,
     sample_images,
 )
 from mdiff_client.store import VolumeStore, provenance
-from mdiff_core import ModelContract
+from mdiff_client.thresholds import Threshold
+from mdiff_core import ModelContract, UsageError
+from mdiff_core.contract import AXES, PLANES
 
 _logger = logging.getLogger(__name__)
 
 
 def generate(
-    denoiser: Denoiser,
+    denoiser: Denoiser | Sequence[Plane],
     plan: SamplingPlan,
     out: Path,
     *,
     seed: int,
     count: int,
     grey: bool,
+    threshold: Threshold | None = None,
     condition: Condition = UNCONDITIONAL,
+    anchors: Sequence[Anchor] = (),
+    contract: ModelContract | None = None,
+    in_flight: int = 1,
+    resume: bool = False,
     on_evaluation: Callable[[], object] = lambda: None,
 ) -> VolumeStore:
-    """Sample ``count`` volumes into a new store.
+    """Sample ``count`` volumes into a store.
 
-    A failure leaves the volumes that are complete, or no store where there is none.
+    A failure ends those that are in flight and leaves the volumes that are complete, or no store where there is none.
+
+    Args:
+        denoiser: the network, or those of the planes normal to z, y and x.
+        plan: how to sample, and what size.
+        out: the store.
+        seed: of the library of volumes.
+        count: how many volumes.
+        grey: store grey levels instead of labels.
+        threshold: store labels of grey levels below and above it, for a model without phases.
+        condition: what the volumes are asked to be.
+        anchors: slices that every volume contains.
+        contract: the one that stands for the volumes; None: that of the first plane's network.
+        in_flight: how many volumes are made at the same time; each is in memory until it is written.
+        resume: make what is missing in ``out``, where it is there and was begun with the same arguments.
+        on_evaluation: called after each network evaluation of a volume, from several threads.
 
     Raises:
-        UsageError: ``out`` exists, or the plan or the condition does not fit the model.
+        UsageError: ``out`` exists, or was begun otherwise, or the plan or the condition does not fit the model.
         DataError: ``out`` cannot be written.
         UnavailableError, PermanentError: from the denoiser.
     """
-    contract = denoiser.contract
-    evaluations = plan.evaluations(contract.schedule.build())
+    planes = list(denoiser) if isinstance(denoiser, Sequence) else planes_of(denoiser)
+    contract = contract or planes[0].denoiser.contract
+    evaluations = plan.evaluations(planes[0].denoiser.contract.schedule.build())
+    if threshold:
+        if grey:
+            raise UsageError("--grey stores grey levels, --threshold labels: ask for one of them")
+        contract = threshold.contract(contract)
     convert = _converter(contract, grey)
-    store = VolumeStore.create(out, contract, plan, seed, count, grey=grey, condition=condition)
-    try:
-        for index in range(count):
-            began = time.perf_counter()
-            field = sample(denoiser, plan, seed, index, on_evaluation, condition)
-            seconds = time.perf_counter() - began
-            volume = convert(field, contract)
-            fractions = {} if grey else {p.name: float(np.mean(volume == i)) for i, p in enumerate(contract.phases)}
-            record = {"evaluations": evaluations, "seconds": seconds, "fractions": fractions}
+    more = {
+        "planes": {name: _made_by(plane, condition) for name, plane in zip(PLANES, planes, strict=True)},
+        "anchors": [_anchored(anchor) for anchor in anchors],
+        "threshold": dataclasses.asdict(threshold) if threshold else None,
+    }
+    store = VolumeStore.create(
+        out, contract, plan, seed, count, grey=grey, condition=condition, more=more, resume=resume
+    )
+    crew = Crew(in_flight)
+    heeding = crew.heeding(planes)
+
+    def make(index: int) -> None:
+        began = time.perf_counter()
+        field = sample(heeding, plan, seed, index, on_evaluation, condition, anchors)
+        seconds = time.perf_counter() - began
+        record: dict[str, object] = {"evaluations": evaluations, "seconds": seconds}
+        if threshold:
+            record["threshold"] = level = threshold.of(field)
+            field -= np.float32(level)
+        volume = convert(field, contract)
+        record["fractions"] = (
+            {} if grey else {p.name: float(np.mean(volume == i)) for i, p in enumerate(contract.phases)}
+        )
+        with crew.writing():
             store.write(index, volume, **record)
-            _logger.info("volume done", extra={"figures": {"volume": index, **record}})
+        _logger.info("volume done", extra={"figures": {"volume": index, **record}})
+
+    try:
+        crew.run(make, sorted({*range(count)} - {*store.complete()}))
     finally:
         store.remove_if_empty()
     return store
@@ -113,6 +164,22 @@ def generate_images(
 def image_evaluations(contract: ModelContract, plan: ImagePlan, count: int) -> int:
     """Network evaluations that ``count`` images cost."""
     return math.ceil(count / IMAGES_AT_ONCE) * plan.evaluations(contract.schedule.build())
+
+
+def _made_by(plane: Plane, condition: Condition) -> dict[str, str | None]:
+    contract = plane.denoiser.contract
+    label = condition.label if plane.label is None else plane.label
+    return {
+        "model": contract.name,
+        "class": None if label is None else [*contract.classes, None][label],
+        "weights_sha256": contract.provenance.weights_sha256,
+    }
+
+
+def _anchored(anchor: Anchor) -> dict[str, str | int]:
+    """An anchor's place, and the sha256 of its slice, float32 [C, H, W] in [-1, 1]."""
+    digest = hashlib.sha256(np.ascontiguousarray(anchor.x0).tobytes()).hexdigest()
+    return {"axis": AXES[anchor.axis], "index": anchor.index, "sha256": digest}
 
 
 def _converter(contract: ModelContract, grey: bool) -> Callable[[npt.NDArray[np.floating], ModelContract], Batch]:

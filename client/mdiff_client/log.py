@@ -37,9 +37,13 @@ def warn_on_stderr() -> None:
 
 @contextmanager
 def events_on_stderr(*, json: bool) -> Iterator[None]:
-    """With ``json``, what a run tells on its way goes to stderr as JSON lines, also the error that ends it."""
+    """With ``json``, what a run tells on its way goes to stderr as JSON lines, also what ends it: an error, Ctrl-C."""
     if not json:
-        yield
+        try:
+            yield
+        except KeyboardInterrupt as error:  # of which typer would say nothing
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(130) from error
         return
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())

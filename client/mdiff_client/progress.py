@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,12 @@ from tqdm import tqdm
 
 @contextmanager
 def progress(total: int, unit: str, *, hidden: bool = False) -> Iterator[Callable[[], object]]:
-    """A bar of ``total`` units; the value is a function that advances it by one."""
+    """A bar of ``total`` units; the value is a function that advances it by one, from any thread."""
+    lock = threading.Lock()
     with tqdm(total=total, unit=unit, disable=hidden or None, dynamic_ncols=True) as bar:
-        yield bar.update
+
+        def advance() -> None:
+            with lock:
+                bar.update()
+
+        yield advance

@@ -29,13 +29,18 @@ def costs(
     contract: ModelContract, plan: SamplingPlan, count: int, condition: Condition, *, grey: bool
 ) -> dict[str, int | str]:
     """What a run of volumes would cost, before it starts."""
-    voxels = math.prod(contract.cube)
+    size = plan.shape(contract)
+    evaluations, images = plan.evaluations(contract.schedule.build()), plan.images(contract) * condition.branches
+    voxels = math.prod(size)
     return {
         "model": contract.name,
         "volumes": count,
+        "volume_size": "x".join(map(str, size)),
+        "periodic": plan.periodic or "none",
         "voxels_per_volume": voxels,
-        "evaluations_per_volume": plan.evaluations(contract.schedule.build()),
-        "images_per_evaluation": contract.cube[0] * condition.branches,
+        "evaluations_per_volume": evaluations,
+        "images_per_evaluation": round(images / evaluations),
+        "images_per_volume": images,
         "bytes_before_compression": count * voxels * (4 if grey else 1),
         "plan": described(dataclasses.asdict(plan)),
         "condition": condition.described(contract) or "none",

@@ -1,7 +1,7 @@
 """Volumes in zarr: one array whose first axis counts them, with OME-Zarr metadata and provenance.
 
 OUT.zarr/
-  zarr.json             OME-Zarr 0.5 metadata; under "mdiff": contract, plan, condition, seed, version
+  zarr.json             OME-Zarr 0.5 metadata; under "mdiff": contract, plan, condition, seed, version, planes, anchors
   0/                    [volume, z, y, x], uint8 labels or float32 grey levels; one shard is one volume
   records/000000.json   written last: a volume without its record is not complete
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,11 +23,12 @@ import zarr
 
 from mdiff_client.phases import to_labels
 from mdiff_client.sampling import UNCONDITIONAL, Condition, ImagePlan, SamplingPlan
-from mdiff_core import DataError, ModelContract
+from mdiff_core import DataError, ModelContract, UsageError
 from mdiff_core.outputs import check_new
 
-_CHUNK = 64
+_CHUNKS = range(16, 65)  # edges of a chunk
 _ARRAY, _RECORDS = "0", "records"
+_SHORT = 40  # characters of a value in a message
 
 
 @dataclass(frozen=True)
@@ -59,16 +60,35 @@ class VolumeStore:
         *,
         grey: bool,
         condition: Condition = UNCONDITIONAL,
+        more: Mapping[str, Any] | None = None,
+        resume: bool = False,
     ) -> VolumeStore:
         """Create an empty store for ``count`` volumes.
 
+        Args:
+            path: the zarr folder.
+            contract: of the model.
+            plan: how and in what size they are sampled.
+            seed: of the library.
+            count: number of volumes.
+            grey: float32 grey levels instead of uint8 labels.
+            condition: what the volumes are asked to be.
+            more: what else made the volumes, JSON.
+            resume: open it instead, where it is there and was created with the same arguments.
+
         Raises:
-            UsageError: ``path`` exists, or the model's images make no cube.
-            DataError: ``path`` cannot be written.
+            UsageError: ``path`` exists, or was not created with the same arguments, or the plan's size does not fit the
+                model.
+            DataError: ``path`` cannot be written, or what is there is no store.
         """
+        size = plan.shape(contract)
+        attributes = {**provenance(contract, plan, condition, seed), **(more or {})}
+        if resume and path.exists():
+            store = cls.open(path)
+            store._check_same(attributes, (count, *size), grey)
+            store._clear_incomplete()
+            return store
         check_new(path)
-        size = contract.cube
-        attributes = provenance(contract, plan, condition, seed)
         try:
             create_array(
                 path,
@@ -99,8 +119,7 @@ class VolumeStore:
                 raise DataError(f"{path}: no such store")
             if not (path / _RECORDS).is_dir():
                 raise DataError(f"{path}: not a store of volumes made by mdiff")
-            attributes = zarr.open_group(path, mode="r").attrs.asdict()
-            mdiff: dict[str, Any] = attributes["mdiff"]  # type: ignore[assignment]
+            mdiff = _attributes(path)
             contract = ModelContract.from_json(json.dumps(mdiff["contract"]))
             # The first stores know no conditions.
             condition = {**dataclasses.asdict(UNCONDITIONAL), **mdiff.get("condition", {})}
@@ -169,6 +188,27 @@ class VolumeStore:
         if not self.complete():
             shutil.rmtree(self.path, ignore_errors=True)
 
+    def _clear_incomplete(self) -> None:
+        """Take away what a run that was killed left half written: zarr reads a shard before it writes it anew."""
+        complete = {str(index) for index in self.complete()}
+        for shard in (self.path / _ARRAY).glob("c/*"):
+            if shard.name not in complete:
+                shutil.rmtree(shard)
+        for record in (self.path / _RECORDS).glob("*.partial"):
+            record.unlink()
+
+    def _check_same(self, attributes: Mapping[str, Any], shape: tuple[int, ...], grey: bool) -> None:
+        array = self._array("r")
+        found = {**_attributes(self.path), "count": array.shape[0], "grey": array.dtype == np.float32}
+        # As JSON tells it: tuples are lists there.
+        asked = json.loads(json.dumps({**attributes, "count": shape[0], "grey": grey}))
+        differing = [f"{name} {_short(one)}, not {_short(other)}" for name, one, other in _differences(found, asked)]
+        if differing:
+            raise UsageError(
+                f"{self.path} was begun with {'; '.join(differing)}: repeat the command that began it, or choose "
+                "another name"
+            )
+
     def _array(self, mode: Literal["r", "r+"]) -> zarr.Array[Any]:
         return zarr.open_array(self.path / _ARRAY, mode=mode)
 
@@ -220,5 +260,24 @@ def create_array(
 
 
 def _chunk(size: int) -> int:
-    """The largest divisor of ``size`` up to the chunk edge, so that chunks fill the shard."""
-    return max(n for n in range(1, min(size, _CHUNK) + 1) if size % n == 0)
+    """The largest divisor of ``size`` that is a fit edge for chunks, so that they fill the shard, or all of it."""
+    return max((n for n in _CHUNKS if size % n == 0), default=size)
+
+
+def _attributes(path: Path) -> dict[str, Any]:
+    attributes: dict[str, Any] = zarr.open_group(path, mode="r").attrs.asdict()["mdiff"]  # type: ignore[assignment]
+    return attributes
+
+
+def _differences(found: object, asked: object, name: str = "") -> Iterator[tuple[str, object, object]]:
+    """(name, found, asked) of each entry of two JSON objects that differs."""
+    if isinstance(found, dict) and isinstance(asked, dict):
+        for key in sorted({*found, *asked}):
+            yield from _differences(found.get(key), asked.get(key), f"{name} {key}".lstrip())
+    elif found != asked:
+        yield name, found, asked
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _SHORT else f"{text[:_SHORT]} …"

@@ -101,11 +101,15 @@ def test_info_asks_a_server(client, triton):
 
 
 def test_generate3d_against_a_server(client, triton, store, tmp_path):
+    """Two onnxruntimes of perhaps different versions may round sums differently, and voxels at the threshold follow.
+
+    With the default plan not one of 262144 labels differed, of spheres64 nor of nmc64.
+    """
     out = tmp_path / "served.zarr"
-    result = client("generate3d", out, "--url", triton.grpc_address, "--seed", 5, *QUICK)
+    result = client("generate3d", out, "--url", triton.grpc_address, "--seed", 5, "--in-flight", 2, *QUICK)
     assert result.returncode == 0, result.stderr
     served, embedded = (zarr.open_array(path / "0", mode="r")[0] for path in (out, store[0]))
-    assert (served == embedded).mean() > 0.9999
+    assert (served != embedded).mean() < 1e-4
 
 
 def test_a_dry_run_tells_the_cost_and_makes_nothing(client, tmp_path):
@@ -113,6 +117,8 @@ def test_a_dry_run_tells_the_cost_and_makes_nothing(client, tmp_path):
     cost = json.loads(result.stdout)
     assert cost["evaluations_per_volume"] == 10_000
     assert cost["bytes_before_compression"] == 3 * 64**3
+    assert (cost["volume_size"], cost["periodic"]) == ("64x64x64", "none")
+    assert cost["images_per_volume"] == 10_000 * 64
     assert list(tmp_path.iterdir()) == []
 
 

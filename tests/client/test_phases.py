@@ -2,9 +2,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
-from mdiff_client.phases import to_grey, to_labels
+from mdiff_client.phases import from_labels, to_grey, to_labels
 from mdiff_core import Phase, UsageError
+from mdiff_training.data.micrographs import Micrographs
 
 
 def test_two_phases_are_split_at_zero(gaussian):
@@ -32,3 +34,14 @@ def test_what_the_model_does_not_give_is_refused(gaussian):
     one_hot = dataclasses.replace(gaussian.contract, phases=phases, channels=3, references={})
     with pytest.raises(UsageError, match="3 channels"):
         to_grey(np.zeros((3, 2, 2, 2)), one_hot)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_labels_become_what_the_network_was_trained_on(gaussian, count):
+    phases = tuple(Phase(name, 0) for name in "abc"[:count])
+    channels = count if count > 2 else 1
+    contract = dataclasses.replace(gaussian.contract, phases=phases, channels=channels, references={})
+    labels = np.random.default_rng(0).integers(0, count, (6, 5)).astype(np.uint8)
+    trained = Micrographs((), phases)._encoded(torch.from_numpy(labels[None]))[0].numpy()
+    assert np.array_equal(from_labels(labels, contract), trained)
+    assert np.array_equal(to_labels(from_labels(labels, contract), contract), labels)

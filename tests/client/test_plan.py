@@ -1,5 +1,6 @@
 import dataclasses
 
+import numpy as np
 import pytest
 
 from mdiff_client.sampling import PLANS, named_plan
@@ -19,8 +20,7 @@ def test_plans_but_the_papers_keep_within_two_hundred_evaluations(name):
 
 def test_averaging_asks_three_planes_and_the_lagged_average_one():
     average, lagged = (
-        dataclasses.replace(PLANS["calibrated"], planes=planes, harmonize=1, steps=12)
-        for planes in ("average", "lagged")
+        dataclasses.replace(PLANS["fast"], planes=planes, harmonize=1, steps=12) for planes in ("average", "lagged")
     )
     assert average.evaluations(TRAINING) == 36
     assert lagged.evaluations(TRAINING) == 14
@@ -34,21 +34,24 @@ def test_harmonizing_happens_inside_the_band_only():
 
 
 def test_geometric_steps_are_evenly_spaced_in_log_sigma():
-    sigma = PLANS["calibrated"].schedule(TRAINING).sigma
-    ratios = sigma[1:] / sigma[:-1]
+    plan = dataclasses.replace(PLANS["fast"], sigmas=(100.0, 0.05), dense=(2.0, 3.0))
+    sigma = plan.schedule(TRAINING).sigma
+    ratios = np.log(sigma[1:] / sigma[:-1])
     assert sigma[-1] == pytest.approx(100, rel=0.01)
     assert sigma[0] == pytest.approx(0.05, rel=0.1)
-    assert ratios.max() / ratios.min() < 1.2
+    coarse, fine = ratios[sigma[:-1] > 2.5], ratios[sigma[1:] < 1.5]
+    assert np.mean(coarse) / np.mean(fine) == pytest.approx(3, rel=0.1)
+    assert np.ptp(coarse) < 0.1 * np.mean(coarse)
 
 
 @pytest.mark.parametrize(
     "training", [NoiseSchedule.linear(1000, 1e-4, 1e-2), NoiseSchedule.linear(100), NoiseSchedule.cosine(1000)]
 )
-@pytest.mark.parametrize("steps", [1, 2, 20])
+@pytest.mark.parametrize("steps", [2, 20])
 def test_geometric_steps_reach_from_the_noisiest_there_is(training, steps):
-    schedule = named_plan("calibrated", steps=steps).schedule(training)
+    schedule = named_plan("fast", steps=steps).schedule(training)
     assert len(schedule) == steps
-    assert schedule.sigma[-1] == pytest.approx(min(100, training.sigma[-1]), rel=0.1)
+    assert schedule.sigma[-1] == pytest.approx(min(PLANS["fast"].sigmas[0], training.sigma[-1]), rel=0.2)
 
 
 def test_eta_is_refused_where_it_would_do_nothing():
@@ -63,21 +66,40 @@ def test_eta_is_refused_where_it_would_do_nothing():
         ({"steps": 0}, "at least one"),
         ({"harmonize": 0}, "at least one"),
         ({"eta": 1.5}, "between 0"),
-        ({"sampler": "euler"}, "ddpm or ddim"),
-        ({"planes": "both"}, "turn, average or lagged"),
+        ({"sampler": "euler"}, "use ddpm, ddim, dpm-solver"),
+        ({"planes": "both"}, "turn, alternate, average, lagged"),
+        ({"ratio": (1, 0, 1)}, "three whole numbers"),
+        ({"periodic": "zw"}, "some of x, y and z"),
+        ({"sigmas": (0.1, 40.0)}, "the highest and the lowest"),
+        ({"churn": (2.0, -1.0)}, "at least 0"),
     ],
 )
 def test_values_out_of_range_are_refused(change, complaint):
     with pytest.raises(UsageError, match=complaint):
-        named_plan("calibrated", **change)
+        named_plan("fast", **change)
 
 
 def test_an_unknown_plan_names_the_known_ones():
-    with pytest.raises(UsageError, match="lagged, calibrated, paper"):
+    with pytest.raises(UsageError, match="draft, fast, balanced, films, paper"):
         named_plan("magic")
 
 
-@pytest.mark.parametrize("plan", ["calibrated", "paper"])
+@pytest.mark.parametrize("plan", ["fast", "paper"])
 def test_more_steps_than_the_schedule_has_are_refused(plan):
     with pytest.raises(UsageError, match=r"steps .*ask for"):
         named_plan(plan, steps=1001).schedule(TRAINING)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "order"), [((1, 1, 1), [0, 1, 2]), ((2, 1, 1), [0, 1, 2, 0]), ((1, 2, 1), [1, 0, 2, 1])]
+)
+def test_planes_are_spread_over_the_cycle(ratio, order):
+    plan = dataclasses.replace(PLANS["fast"], planes="alternate", ratio=ratio)
+    asked = [axes for *_, axes in plan.asked(TRAINING)]
+    assert asked[: len(order)] == [(axis,) for axis in order]
+
+
+def test_images_count_the_tiles(make_gaussian):
+    """A slice of 128 x 96 pixels is two by two tiles of 64."""
+    plan = dataclasses.replace(PLANS["fast"], planes="average", harmonize=1, steps=1, size=(64, 128, 96))
+    assert plan.images(make_gaussian(n=64).contract) == 64 * 4 + 128 * 2 + 96 * 2

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mdiff_client.sampling.reverse import ddim_step, ddpm_step, dpm_solver_step
+from mdiff_client.sampling.reverse import churned_step, ddim_step, ddpm_step, dpm_solver_step
 from mdiff_core import NoiseSchedule
 
 SCHEDULES = {"full": NoiseSchedule.linear(50, 1e-3, 0.2), "respaced": NoiseSchedule.linear(1000).respaced(13)}
@@ -67,3 +67,26 @@ def test_renoising_goes_back_over_the_skipped_steps(schedule, rng):
     again = step.renoised(schedule, 7)
     assert np.allclose(taken(again, x, x0, 0), np.sqrt(ratio) * taken(step, x, x0, 0))
     assert again.variance == pytest.approx(ratio * step.variance + 1 - ratio)
+
+
+@pytest.mark.parametrize("churn", [0.0, 1.0])
+def test_churn_is_eta_at_its_ends(schedule, churn):
+    ours, ddim = churned_step(schedule, 7, churn), ddim_step(schedule, 7, eta=churn)
+    assert (ours.state, ours.x0, ours.variance) == pytest.approx((ddim.state, ddim.x0, ddim.variance))
+
+
+def test_churn_keeps_the_marginal_and_that_much_noise(schedule):
+    """In halves as in one: what is left of the noise depends on the way, not on the number of steps."""
+    kept = []
+    for steps in ([7], [7, 6]):
+        state, x0, variance = 1.0, 0.0, 0.0
+        for i in steps:
+            step = churned_step(schedule, i, 5.0)
+            state, x0 = step.state * state, step.state * x0 + step.x0
+            variance = step.state**2 * variance + step.variance
+        end = steps[-1] - 1
+        a, b = schedule.alpha_bar[7], schedule.alpha_bar[end]
+        assert state * np.sqrt(a) + x0 == pytest.approx(np.sqrt(b))
+        assert state**2 * (1 - a) + variance == pytest.approx(1 - b)
+        kept.append(state * np.sqrt((1 - a) / (1 - b)) / (schedule.sigma[end] / schedule.sigma[7]) ** 5)
+    assert kept == pytest.approx([1, 1])

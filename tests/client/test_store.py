@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -17,7 +18,7 @@ def contract(make_gaussian):
 
 @pytest.fixture
 def store(tmp_path, contract):
-    return VolumeStore.create(tmp_path / "out.zarr", contract, PLANS["calibrated"], seed=4, count=3, grey=False)
+    return VolumeStore.create(tmp_path / "out.zarr", contract, PLANS["balanced"], seed=4, count=3, grey=False)
 
 
 @pytest.fixture
@@ -48,6 +49,24 @@ def test_one_shard_is_one_volume(store, labels):
     assert [file.parts[0] for file in files] == ["0", "2"]
 
 
+@pytest.mark.parametrize(
+    ("size", "chunk"),
+    [((8, 64, 128), (8, 64, 64)), ((96, 192, 97), (48, 64, 97)), ((127, 134, 512), (127, 134, 64))],
+)
+def test_chunks_divide_a_volume_of_any_size(tmp_path, contract, size, chunk):
+    plan = dataclasses.replace(PLANS["balanced"], size=size)
+    store = VolumeStore.create(tmp_path / "o.zarr", contract, plan, seed=0, count=2, grey=False)
+    array = zarr.open_array(store.path / "0", mode="r")
+    assert (array.shape, array.shards, array.chunks) == ((2, *size), (1, *size), (1, *chunk))
+
+
+def test_a_size_that_the_model_does_not_know_leaves_nothing(tmp_path, contract):
+    plan = dataclasses.replace(PLANS["balanced"], size=(8, 7, 8))
+    with pytest.raises(UsageError, match="at least 8"):
+        VolumeStore.create(tmp_path / "o.zarr", contract, plan, seed=0, count=1, grey=False)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_volume_without_its_record_is_not_complete(store, labels):
     store.write(0, labels)
     next((store.path / "records").iterdir()).unlink()
@@ -60,7 +79,7 @@ def test_provenance_travels_with_the_volumes(store, contract):
     reopened = VolumeStore.open(store.path)
     assert reopened.contract == contract
     assert reopened.seed == 4
-    assert reopened.plan["steps"] == PLANS["calibrated"].steps
+    assert reopened.plan["steps"] == PLANS["balanced"].steps
 
 
 def test_the_condition_travels_with_the_volumes(tmp_path, contract):
@@ -107,7 +126,7 @@ def test_the_metadata_is_json_that_every_reader_takes(tmp_path, contract, plan):
 
 
 def test_grey_levels_are_float_and_give_labels(tmp_path, contract, labels):
-    store = VolumeStore.create(tmp_path / "grey.zarr", contract, PLANS["calibrated"], seed=0, count=1, grey=True)
+    store = VolumeStore.create(tmp_path / "grey.zarr", contract, PLANS["balanced"], seed=0, count=1, grey=True)
     grey = np.where(labels, 0.8, -0.9).astype(np.float32)
     store.write(0, grey)
     assert np.array_equal(store.read(0), grey)
@@ -119,6 +138,48 @@ def test_an_existing_path_is_left_alone(tmp_path, contract):
     with pytest.raises(UsageError, match="exists"):
         VolumeStore.create(tmp_path / "out.zarr", contract, PLANS["paper"], seed=0, count=1, grey=False)
     assert (tmp_path / "out.zarr").read_text() == "precious"
+
+
+@pytest.fixture
+def again(store, contract):
+    """The store asked for once more, with some of its arguments changed."""
+
+    def create(**changes):
+        same = {"contract": contract, "plan": PLANS["balanced"], "seed": 4, "count": 3, "grey": False}
+        return VolumeStore.create(store.path, **(same | changes), resume=True)
+
+    return create
+
+
+def test_a_store_is_resumed_as_it_lies(store, again, labels):
+    store.write(1, labels)
+    (store.path / "records" / "000002.partial").write_text("{")
+    assert again() == VolumeStore.open(store.path)
+    assert again().complete() == [1]
+    assert not list(store.path.rglob("*.partial"))
+
+
+def test_a_store_that_is_not_there_is_created(tmp_path, contract):
+    store = VolumeStore.create(
+        tmp_path / "new.zarr", contract, PLANS["paper"], seed=0, count=1, grey=False, resume=True
+    )
+    assert store.complete() == []
+
+
+def test_a_store_of_other_volumes_is_not_resumed(again, contract):
+    weights = dataclasses.replace(contract.provenance, weights_sha256="other")
+    for changes, complaint in (
+        ({"seed": 5}, "begun with seed 4, not 5"),
+        ({"count": 5}, "begun with count 3, not 5"),
+        ({"grey": True}, "grey false, not true"),
+        ({"plan": dataclasses.replace(PLANS["balanced"], steps=7)}, f"plan steps {PLANS['balanced'].steps}, not 7"),
+        ({"plan": dataclasses.replace(PLANS["balanced"], size=(8, 8, 9))}, r"plan size null, not \[8, 8, 9\]"),
+        ({"condition": Condition(fractions=(0.4,))}, r"condition fractions \[\], not \[0.4\]"),
+        ({"contract": dataclasses.replace(contract, provenance=weights)}, 'weights_sha256 "", not "other"'),
+        ({"more": {"threshold": {"level": 0.1}}}, 'threshold null, not {"level": 0.1}'),
+    ):
+        with pytest.raises(UsageError, match=complaint):
+            again(**changes)
 
 
 def test_a_path_that_cannot_be_written_is_one_clear_error(tmp_path, contract):

@@ -2,7 +2,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mdiff_client.sampling.thick_slices import GaussianModel, gaussian, kernel
+from mdiff_client.sampling.thick_slices import GaussianModel, Look, gaussian, kernel
+
+
+def three_planes(sigma, width):
+    return [Look(axis, sigma, width, kept=1.0, weight=1 / 3) for axis in range(3)]
 
 
 def covariance_of(width, lags):
@@ -65,9 +69,9 @@ def test_calibration_is_the_best_fit_over_all_modes(n, sigma):
         solution, residual, *_ = np.linalg.lstsq((root * mean.ravel())[:, None], root * exact, rcond=None)
         fits[width] = (residual.item(), solution.item())
     best = min(fits, key=lambda width: fits[width][0])
-    found = GaussianModel(autocovariance, n).thickness(sigma)
-    assert found.width == best
-    assert found.gain == pytest.approx(fits[best][1], rel=1e-6)
+    model = GaussianModel(autocovariance, n)
+    assert model.width(sigma) == best
+    assert model.gain(sigma, three_planes(sigma, best)) == pytest.approx(fits[best][1], rel=1e-6)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.6])
@@ -75,24 +79,51 @@ def test_thinner_slices_come_with_their_own_gain(share):
     """The mean of the planes, times the gain, explains all of the exact answer that one number can."""
     n, sigma = 16, 3.0
     model = GaussianModel(covariance_of(3.0, n), n)
-    best, thinner = model.thickness(sigma), model.thickness(sigma, share)
-    assert thinner.width == pytest.approx(share * best.width)
+    width = share * model.width(sigma)
     noise = np.random.default_rng(0).standard_normal((200, n, n, n))
     r = np.minimum(np.arange(n), n - np.arange(n))
     distance = np.linalg.norm(np.meshgrid(r, r, r, indexing="ij"), axis=0)
     volume = np.maximum(np.fft.fftn(np.interp(distance, np.arange(n), covariance_of(3.0, n), right=0)).real, 1e-6)
     flat = np.maximum(np.fft.fft2(np.interp(distance[0], np.arange(n), covariance_of(3.0, n), right=0)).real, 1e-6)
     noisy = np.fft.fftn(noise, axes=(1, 2, 3)) * np.sqrt(volume + sigma**2)
-    kernel = gaussian(thinner.width, n)
+    kernel = gaussian(width, n)
     across, within = np.fft.fft(kernel).real, flat / (flat + sigma**2 * (kernel**2).sum())
     planes = (within[None] * across[:, None, None] + within[:, None] * across[:, None] + within[..., None] * across) / 3
     mean, exact = planes * noisy, volume / (volume + sigma**2) * noisy
-    assert thinner.gain == pytest.approx((mean * exact.conj()).real.sum() / (np.abs(mean) ** 2).sum(), rel=0.01)
+    assert model.gain(sigma, three_planes(sigma, width)) == pytest.approx(
+        (mean * exact.conj()).real.sum() / (np.abs(mean) ** 2).sum(), rel=0.01
+    )
 
 
 def test_slices_get_thinner_as_the_noise_goes():
     model = GaussianModel(covariance_of(5.0, 33), 64)
-    widths = [model.thickness(sigma).width for sigma in (0.1, 0.5, 1.5, 6.0, 30.0)]
+    widths = [model.width(sigma) for sigma in (0.1, 0.5, 1.5, 6.0, 30.0)]
     assert widths[0] == 0
     assert widths == sorted(widths)
     assert widths[-1] > 2
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 1.0])
+def test_the_gain_knows_what_was_seen_earlier(kept):
+    """Of two planes that were denoised at more noise, of which the volume has kept a part; by drawing fields."""
+    n, sigma, earlier = 16, 2.0, 4.0
+    model = GaussianModel(covariance_of(3.0, n), n)
+    looks = [Look(0, sigma, 1.0, 1.0, 1 / 3), Look(1, earlier, 1.5, kept, 1 / 3), Look(2, earlier, 1.5, kept, 1 / 3)]
+    rng = np.random.default_rng(0)
+    r = np.minimum(np.arange(n), n - np.arange(n))
+    distance = np.linalg.norm(np.meshgrid(r, r, r, indexing="ij"), axis=0)
+    volume = np.maximum(np.fft.fftn(np.interp(distance, np.arange(n), covariance_of(3.0, n), right=0)).real, 1e-6)
+    flat = np.maximum(np.fft.fft2(np.interp(distance[0], np.arange(n), covariance_of(3.0, n), right=0)).real, 1e-6)
+    fields, before, fresh = (np.fft.fftn(rng.standard_normal((300, n, n, n)), axes=(1, 2, 3)) for _ in range(3))
+    fields *= np.sqrt(volume)
+    noisy = {earlier: fields + earlier * before, sigma: fields + sigma * (kept * before + np.sqrt(1 - kept**2) * fresh)}
+    mean = 0
+    for look in looks:
+        h = gaussian(look.width, n)
+        within = np.expand_dims(flat / (flat + look.sigma**2 * (h**2).sum()), look.axis)
+        across = np.fft.fft(h).real.reshape([-1 if axis == look.axis else 1 for axis in range(3)])
+        mean = mean + within * across * noisy[look.sigma] / 3
+    exact = volume / (volume + sigma**2) * noisy[sigma]
+    assert model.gain(sigma, looks) == pytest.approx(
+        (mean * exact.conj()).real.sum() / (np.abs(mean) ** 2).sum(), rel=0.01
+    )

@@ -8,7 +8,9 @@ import time
 
 import numpy as np
 import pytest
+from tritonclient.grpc import InferenceServerClient
 
+from mdiff_client.denoisers import triton as transport
 from mdiff_client.denoisers.connection import Connection
 from mdiff_client.denoisers.embedded import EmbeddedDenoiser
 from mdiff_client.denoisers.triton import TritonDenoiser, models_served
@@ -28,7 +30,7 @@ def test_embedded_and_triton_give_the_same_volume(repository, triton):
     Few steps do not amplify that: the fields agree to 1e-3 of their range [-1, 1], and the phases but for voxels that
     lie as near to the threshold.
     """
-    plan = named_plan("calibrated", steps=5)
+    plan = named_plan("balanced", steps=5)
     embedded = sample(EmbeddedDenoiser(repository, "spheres64"), plan, seed=11)
     with TritonDenoiser(Connection(triton.grpc_address), "spheres64") as denoiser:
         served = sample(denoiser, plan, seed=11)
@@ -42,6 +44,25 @@ def test_more_images_than_the_servers_batch_are_split(tiny_triton, images):
         eps, v = denoiser.predict(images, steps)
     assert np.allclose(eps, 0.1 * images + steps[:, None, None, None] / 1000, atol=1e-6)
     assert v is None
+
+
+def test_requests_hold_no_more_than_they_may(tiny_triton, images, monkeypatch):
+    sizes = []
+
+    def noting(client, model, inputs, **options):
+        sizes.append(inputs[0].shape()[0])
+        return infer(client, model, inputs, **options)
+
+    infer = InferenceServerClient.infer
+    monkeypatch.setattr(InferenceServerClient, "infer", noting)
+    with TritonDenoiser(Connection(tiny_triton.grpc_address), "tiny") as denoiser:
+        whole = denoiser.predict(images, np.zeros(150, int))[0]
+        monkeypatch.setattr(transport, "REQUEST_BYTES", 7 * 64 * 64 * 4 + 1)
+        parts = denoiser.predict(images, np.zeros(150, int))[0]
+        monkeypatch.setattr(transport, "REQUEST_BYTES", 1)
+        assert np.array_equal(denoiser.predict(images[:2], np.zeros(2, int))[0], whole[:2])
+    assert sizes == [64, 64, 22, *[7] * 21, 3, 1, 1]
+    assert np.array_equal(whole, parts)
 
 
 def test_a_server_tells_its_models_and_contracts(triton, repository):

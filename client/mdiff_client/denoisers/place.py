@@ -27,6 +27,11 @@ class Place:
         if self.connection and self.repository:
             raise UsageError("a server has its own repository: give --url or --repository, not both")
 
+    @property
+    def is_here(self) -> bool:
+        """Whether this machine computes the answers."""
+        return self.connection is None or self.connection.is_loopback
+
     def models(self) -> list[str]:
         """Names of the models.
 

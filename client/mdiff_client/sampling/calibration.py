@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -9,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mdiff_client.sampling.condition import Condition
-from mdiff_client.sampling.thick_slices import GaussianModel, Thickness
-from mdiff_core import Descriptors, ModelContract, UsageError
+from mdiff_client.sampling.plan import SamplingPlan
+from mdiff_client.sampling.reverse import noise_kept
+from mdiff_client.sampling.thick_slices import GaussianModel, Look, Thickness
+from mdiff_core import Descriptors, ModelContract, NoiseSchedule, UsageError
 
 
 def phase_references(contracts: Sequence[ModelContract], condition: Condition) -> tuple[Descriptors, ...]:
@@ -39,11 +42,25 @@ def gaussian_model(references: tuple[Descriptors, ...], n: int) -> GaussianModel
 
 
 @lru_cache(maxsize=8)
-def slice_thicknesses(
-    model: GaussianModel, sigmas: tuple[float, ...], shares: tuple[float, ...]
-) -> tuple[Thickness, ...]:
-    """Thickness of the slices at each σ, with a share of the width that is best for the field."""
-    return tuple(model.thickness(sigma, share) for sigma, share in zip(sigmas, shares, strict=True))
+def slice_thicknesses(model: GaussianModel, plan: SamplingPlan, training: NoiseSchedule) -> tuple[Thickness, ...]:
+    """Thickness of the slices at each pass of a plan: the plan's share of the width that is best for the field, and the
+    gain for the planes as they were last asked."""
+    schedule = plan.schedule(training)
+    sigmas = schedule.sigma.tolist()
+    widths = [plan.share(sigma) * model.width(sigma) for sigma in sigmas]
+    averaged = plan.planes in ("average", "lagged")
+    looks: dict[int, Look] = {}
+    found = []
+    for i, repeat, axes in plan.asked(training):
+        if not averaged:
+            looks.clear()
+        for axis in axes:
+            weight = plan.ratio[axis] / sum(plan.ratio) if averaged else 1.0
+            looks[axis] = Look(axis, sigmas[i], widths[i], 1.0, weight)
+        found.append(Thickness(widths[i], model.gain(sigmas[i], list(looks.values()))))
+        kept = noise_kept(plan, schedule, i, again=i > 0 and repeat + 1 < plan.passes(sigmas[i]))
+        looks = {axis: dataclasses.replace(look, kept=kept * look.kept) for axis, look in looks.items()}
+    return tuple(found)
 
 
 def _autocovariance(of: Descriptors) -> npt.NDArray[np.float64]:

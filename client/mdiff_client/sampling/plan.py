@@ -33,8 +33,9 @@ class ImagePlan:
         clip: limit x̂₀ to [-1, 1].
         sigmas: (highest, lowest) σ of geometric steps, as far as the training schedule goes.
         dense: (σ, factor): below this σ geometric steps lie so many times closer.
-        fresh: (σ, share): below this σ a DDIM step replaces this share of the noise's variance instead of what η says;
-            1 is the multistep sampling of consistency models (Song et al. 2023, Algorithm 1).
+        churn: (σ, κ): below this σ a DDIM step from σ to σ' keeps (σ'/σ)^κ of the noise that it finds and draws the
+            rest anew, whatever η. κ = 0 is η = 0 and κ = 1 is η = 1; a larger one is what harmonizing passes do, or the
+            churn of Karras et al. 2022, without evaluations of its own.
 
     Raises:
         UsageError: a value out of range.
@@ -47,7 +48,7 @@ class ImagePlan:
     clip: bool
     sigmas: tuple[float, float] = (100.0, 0.05)
     dense: tuple[float, float] = (0.0, 1.0)
-    fresh: tuple[float, float] = (0.0, 0.0)
+    churn: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.steps < 1:
@@ -56,8 +57,8 @@ class ImagePlan:
             raise UsageError(f"eta {self.eta} is not between 0 (deterministic) and 1 (ancestral)")
         if not self.sigmas[0] > self.sigmas[1] > 0:
             raise UsageError(f"sigmas {self.sigmas}: give the highest and the lowest, above 0")
-        if not (self.dense[1] > 0 and 0 <= self.fresh[1] <= 1):
-            raise UsageError(f"dense {self.dense} needs a factor above 0, fresh {self.fresh} a share from 0 to 1")
+        if not (self.dense[1] > 0 and self.churn[1] >= 0):
+            raise UsageError(f"dense {self.dense} needs a factor above 0, churn {self.churn} one of at least 0")
         if self.sampler not in get_args(Sampler):
             raise UsageError(f"sampler {self.sampler!r}: use {', '.join(get_args(Sampler))}")
 
@@ -111,7 +112,7 @@ class SamplingPlan(ImagePlan):
         thinning: by which the share is multiplied at σ of 0.5 and less, and by less and less up to σ of 3.
         tilt: hold x̂₀ at the phase fractions asked for, or else at those of the reference. At σ above ``decided`` its
             mean is held, below it the share of voxels in which a phase is the most probable one.
-        decided: see there.
+        decided: see there; None: the share is held at every σ.
         periodic: axes along which opposite faces match, of ``zyx``.
         size: voxels along (z, y, x), each at least the edge of the model's images; None: a cube of them.
 
@@ -125,7 +126,7 @@ class SamplingPlan(ImagePlan):
     thick_slices: float
     tilt: bool
     thinning: float = 1.0
-    decided: float = math.inf
+    decided: float | None = None
     ratio: tuple[int, int, int] = (1, 1, 1)
     periodic: str = "zyx"
     size: tuple[int, int, int] | None = None
@@ -191,30 +192,29 @@ class SamplingPlan(ImagePlan):
 
 _FINE_AND_COARSE = (0.5, 3.0)
 
+_FAST = SamplingPlan(
+    steps=20,
+    spacing="geometric",
+    planes="lagged",
+    sampler="ddim",
+    eta=0.5,
+    harmonize=4,
+    band=(0.15, 1.5),
+    thick_slices=0.6,
+    tilt=True,
+    clip=True,
+)
+# No passes: what they do for the surface, drawing noise anew does at every step.
+_DRAFT = dataclasses.replace(
+    _FAST, sigmas=(40.0, 0.1), dense=(2.0, 2.3), eta=0.75, churn=(2.0, 4.3), harmonize=1, band=None
+)
+
 PLANS = {
-    "lagged": SamplingPlan(
-        steps=20,
-        spacing="geometric",
-        planes="lagged",
-        sampler="ddim",
-        eta=0.5,
-        harmonize=4,
-        band=(0.15, 1.5),
-        thick_slices=0.6,
-        tilt=True,
-        clip=True,
-    ),
-    "calibrated": SamplingPlan(
-        steps=20,
-        spacing="geometric",
-        planes="average",
-        sampler="ddim",
-        eta=0.0,
-        harmonize=3,
-        band=(0.1, 0.8),
-        thick_slices=0.6,
-        tilt=True,
-        clip=True,
+    "draft": _DRAFT,
+    "fast": _FAST,
+    "balanced": dataclasses.replace(_DRAFT, steps=100, dense=(2.0, 15.0)),
+    "films": dataclasses.replace(
+        _DRAFT, steps=40, dense=(2.0, 5.7), churn=(2.0, 6.0), thick_slices=1.0, thinning=0.5, decided=0.7
     ),
     "paper": SamplingPlan(
         steps=None,
@@ -230,7 +230,16 @@ PLANS = {
         clip=False,
     ),
 }
-"""Plans by name. ``lagged`` is the default; ``paper`` is Algorithm 1 of Micro3Diff as printed."""
+"""Plans by name. ``films`` is for materials of more than two phases, one of which is thin; ``paper`` is Algorithm 1 of
+Micro3Diff as printed."""
+
+
+DEFAULT = "fast"
+
+
+def default_plan(contract: ModelContract) -> str:
+    """Name of the plan that suits a material."""
+    return "films" if len(contract.phases) > 2 else DEFAULT
 
 
 IMAGES = ImagePlan(steps=50, spacing="uniform", sampler="ddim", eta=0.0, clip=True)

@@ -123,8 +123,8 @@ class MultiPlane:
             raise
         self._gain = thickness.gain
         if self._plan.tilt and self._fractions is not None:
-            decided = ((1 - alpha_bar) / alpha_bar) ** 0.5 <= self._plan.decided
-            tilt = Tilt.of_shares if decided else Tilt.of_means
+            sigma, decided = ((1 - alpha_bar) / alpha_bar) ** 0.5, self._plan.decided
+            tilt = Tilt.of_shares if decided is None or sigma <= decided else Tilt.of_means
             step = int(np.ceil((np.prod(self._shape[1:]) / _TILT_VOXELS) ** (1 / 3)))
             self._tilt = tilt(self._mean((slice(None, None, step),) * 3), self._fractions, self._tilt)
         self._anchors.compare(self._tilted, correlation)

@@ -44,10 +44,21 @@ def reverse_step(plan: ImagePlan, schedule: NoiseSchedule, i: int, v: Array | No
         return ddpm_step(schedule, i, v)
     if plan.sampler == "dpm-solver++":
         return dpm_solver_step(schedule, i)
-    below, share = plan.fresh
-    if schedule.sigma[i] < below:
-        return _ddim(schedule, i, share * (1 - schedule.alpha_bar_previous[i].item()))
+    below, churn = plan.churn
+    if i > 0 and schedule.sigma[i] < below:
+        return churned_step(schedule, i, churn)
     return ddim_step(schedule, i, plan.eta)
+
+
+def noise_kept(plan: ImagePlan, schedule: NoiseSchedule, i: int, *, again: bool) -> float:
+    """Share of the noise of x_t, in standard deviations, that is left after a step, or after a step and back."""
+    step = reverse_step(plan, schedule, i)
+    if again:
+        step, left = step.renoised(schedule, i), 1 - schedule.alpha_bar[i].item()
+    else:
+        left = 1 - schedule.alpha_bar_previous[i].item()
+    assert isinstance(step.variance, float)
+    return max(0.0, 1 - step.variance / left) ** 0.5 if left > 0 else 0.0
 
 
 def ddpm_step(schedule: NoiseSchedule, i: int, v: Array | None = None) -> ReverseStep:
@@ -66,6 +77,15 @@ def ddpm_step(schedule: NoiseSchedule, i: int, v: Array | None = None) -> Revers
 def ddim_step(schedule: NoiseSchedule, i: int, eta: float) -> ReverseStep:
     """DDIM (Song et al. 2021, eq. 12) with σ = η √β̃_t (eq. 16)."""
     return _ddim(schedule, i, eta**2 * schedule.posterior_variance[i].item())
+
+
+def churned_step(schedule: NoiseSchedule, i: int, churn: float) -> ReverseStep:
+    """DDIM that keeps (σ_{t-1}/σ_t)^κ of the noise in x_t, κ = ``churn``, and draws the rest anew.
+
+    For κ = 1 that is η = 1: σ_{t-1}/σ_t is the share of the old noise in q(x_{t-1} | x_t, x_0).
+    """
+    kept = (schedule.sigma[i - 1] / schedule.sigma[i]).item() ** churn
+    return _ddim(schedule, i, (1 - kept**2) * (1 - schedule.alpha_bar[i - 1].item()))
 
 
 def _ddim(schedule: NoiseSchedule, i: int, variance: float) -> ReverseStep:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -17,7 +18,7 @@ from mdiff_client.sampling.condition import UNCONDITIONAL, Condition
 from mdiff_client.sampling.noise import Noise
 from mdiff_client.sampling.plan import SamplingPlan
 from mdiff_client.sampling.planes import MultiPlane, Plane
-from mdiff_client.sampling.thick_slices import PLAIN
+from mdiff_client.sampling.thick_slices import PLAIN, Thickness
 from mdiff_core.contract import PLANES
 
 
@@ -56,13 +57,14 @@ def sample(
     training = contracts[0].schedule.build()
     schedule = plan.schedule(training)
     sigmas = schedule.sigma.tolist()
-    fractions, thicknesses, correlations = None, (PLAIN,) * len(schedule), [np.ones(1)] * len(schedule)
+    fractions, correlations = None, [np.ones(1)] * len(schedule)
+    thicknesses: Iterable[Thickness] = itertools.repeat(PLAIN)
     if plan.tilt or plan.thick_slices:
         references = phase_references(contracts, condition)
         fractions = tuple(of.fraction for of in references)
         model = gaussian_model(references, contracts[0].cube[0])
         if plan.thick_slices:
-            thicknesses = slice_thicknesses(model, tuple(sigmas), tuple(map(plan.share, sigmas)))
+            thicknesses = slice_thicknesses(model, plan, training)
         if anchors:
             correlations = [model.correlation(sigma) for sigma in sigmas]
     noise, learned = Noise(seed, volume), contracts[0].prediction == "epsilon+variance"
@@ -70,12 +72,12 @@ def sample(
     calls = ThreadPoolExecutor(max(plane.denoiser.calls_at_once for plane in planes))
     try:
         multi = MultiPlane(planes, condition, plan, shape, fractions, fixed, calls, on_evaluation)
-        for i, repeat, axes in plan.asked(training):
+        for (i, repeat, axes), thickness in zip(plan.asked(training), thicknesses, strict=False):
             again = i > 0 and repeat + 1 < plan.passes(sigmas[i])
             shift = noise.shift(i, repeat, shape[1:])
             meanwhile = partial(chain.scale_and_noise, i, repeat, again=again)
             alpha_bar = schedule.alpha_bar[i].item()
-            multi.ask(chain.x, alpha_bar, axes, thicknesses[i], shift, correlations[i], meanwhile)
+            multi.ask(chain.x, alpha_bar, axes, thickness, shift, correlations[i], meanwhile)
             chain.add_prediction(multi, i, repeat, again=again)
     finally:
         # A call that is still under way ends with the denoiser's connection.

@@ -28,6 +28,25 @@ class Thickness:
     gain: float
 
 
+@dataclass(frozen=True)
+class Look:
+    """When the slices normal to an axis were last denoised.
+
+    Attributes:
+        axis: 0, 1 or 2.
+        sigma: the noise at that time.
+        width: of the smoothing then.
+        kept: share of that noise, in standard deviations, which the volume still has.
+        weight: of the answer in the mean.
+    """
+
+    axis: int
+    sigma: float
+    width: float
+    kept: float
+    weight: float
+
+
 PLAIN = Thickness(0.0, 1.0)
 """Slices as they are."""
 
@@ -79,15 +98,17 @@ class GaussianModel:
             line[-1] = 1.0
         self._count = line[:, None, None] * line[:, None] * line
 
-    def thickness(self, sigma: float, share: float = 1.0) -> Thickness:
-        """Width and gain with which the mean of three thick-slice denoisers comes nearest to the exact 3D one.
+    def width(self, sigma: float) -> float:
+        """Width with which the mean of three thick-slice denoisers, times a gain, comes nearest to the exact 3D one."""
+        return min(_WIDTHS, key=lambda width: self._fit(sigma, _all_now(sigma, width))[0])
 
-        The exact one is λ₃/(λ₃+σ²), a thick-slice one ĥ·λ₂/(λ₂+σ²Σh²); nearest in least squares over the modes, each
-        weighted with its power λ₃+σ² in the noisy field. With a ``share`` below 1 the slices are that much thinner than
-        the best width, and the gain is the best for them.
+    def gain(self, sigma: float, looks: Sequence[Look]) -> float:
+        """Factor with which the mean of the answers to ``looks`` comes nearest to the exact 3D one at noise ``sigma``.
+
+        The exact one is λ₃/(λ₃+σ²), a thick-slice one ĥ·λ₂/(λ₂+σ²Σh²); nearest in least squares over the modes. An
+        earlier look has seen the same field, λ₃, but another noise, of which less is left the more has been drawn anew.
         """
-        best = min(_WIDTHS, key=lambda width: self._fit(sigma, width)[0])
-        return Thickness(share * best, self._fit(sigma, share * best)[1])
+        return self._fit(sigma, looks)[1]
 
     def correlation(self, sigma: float) -> Floats:
         """Correlation, at distances of 0, 1, 2 … voxels, of what noise σ leaves unknown: of spectrum λ₃σ²/(λ₃+σ²)."""
@@ -97,18 +118,29 @@ class GaussianModel:
         correlation: Floats = covariance / covariance[0]
         return correlation
 
-    def _fit(self, sigma: float, width: float) -> tuple[float, float]:
-        """Relative squared error, and gain, of the best multiple of the planes' mean."""
-        power = self._volume + sigma**2
-        exact, weight = self._volume / power, self._count * power
-        mean = self._mean_of_planes(sigma, width)
-        cross, square = (weight * mean * exact).sum(), (weight * mean**2).sum()
-        return float(1 - cross**2 / (square * (weight * exact**2).sum())), float(cross / square)
+    def _fit(self, sigma: float, looks: Sequence[Look]) -> tuple[float, float]:
+        """Relative squared error, and gain, of the best multiple of the mean of what was answered."""
+        exact = self._volume / (self._volume + sigma**2)
+        answers = [look.weight * self._answer(look) for look in looks]
+        cross = square = 0.0
+        for one, answer in zip(looks, answers, strict=True):
+            cross += self._power(answer * exact, one.kept * one.sigma * sigma)
+            for two, other in zip(looks, answers, strict=True):
+                kept = 1.0 if one.kept == two.kept else min(one.kept, two.kept) / max(one.kept, two.kept)
+                square += self._power(answer * other, kept * one.sigma * two.sigma)
+        return 1 - cross**2 / (square * self._power(exact**2, sigma**2)), cross / square
 
-    def _mean_of_planes(self, sigma: float, width: float) -> Floats:
-        h = gaussian(width, self._n)
-        across = np.fft.rfft(h).real
-        within = self._slice / (self._slice + sigma**2 * (h**2).sum())
-        planes = (np.expand_dims(within, a) * across.reshape([-1 if b == a else 1 for b in range(3)]) for a in range(3))
-        mean: Floats = sum(planes, np.zeros_like(self._volume)) / 3
-        return mean
+    def _power(self, transfer: Floats, noise: float) -> float:
+        """Of all modes of the field, and of noise of this variance, that pass through ``transfer``."""
+        return float((self._count * transfer * (self._volume + noise)).sum())
+
+    def _answer(self, look: Look) -> Floats:
+        h = gaussian(look.width, self._n)
+        across = np.fft.rfft(h).real.reshape([-1 if axis == look.axis else 1 for axis in range(3)])
+        within = self._slice / (self._slice + look.sigma**2 * (h**2).sum())
+        answer: Floats = np.expand_dims(within, look.axis) * across
+        return answer
+
+
+def _all_now(sigma: float, width: float) -> list[Look]:
+    return [Look(axis, sigma, width, 1.0, 1 / 3) for axis in range(3)]
