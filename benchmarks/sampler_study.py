@@ -65,11 +65,11 @@ class Point:
 
 
 def points() -> list[Point]:
-    """The presets but for the paper's own 10,000 evaluations, and what becomes of ``draft`` with one thing changed."""
-    draft = PLANS["draft"]
+    """The presets but for the paper's own 10,000 evaluations, and what becomes of ``fast`` with one thing changed."""
+    fast = PLANS["fast"]
 
     def of(**changes: object) -> SamplingPlan:
-        return dataclasses.replace(draft, **changes)  # type: ignore[arg-type]
+        return dataclasses.replace(fast, **changes)  # type: ignore[arg-type]
 
     ancestral: dict[str, object] = {"churn": (0.0, 1.0), "eta": 1.0}
     one_plane: dict[str, object] = {
@@ -121,7 +121,7 @@ def points() -> list[Point]:
         Point("spacing", "uniform in log-SNR from σ 100 to 0.05", of(dense=(0.0, 1.0), sigmas=(100.0, 0.05))),
         Point("ends", "x̂₀ not clipped", of(clip=False)),
         Point("ends", "started from the mean, as zero terminal SNR would (Lin et al. 2023)", of(), _start_at_the_mean),
-        Point("ends", "started at ᾱ = 0.0063, the paper's", of(sigmas=(12.6, draft.sigmas[1]))),
+        Point("ends", "started at ᾱ = 0.0063, the paper's", of(sigmas=(12.6, fast.sigmas[1]))),
         Point("faces", "not periodic", of(periodic="")),
     ]
     found += [Point("steps", f"{steps} steps", of(steps=steps)) for steps in (8, 12, 40)]

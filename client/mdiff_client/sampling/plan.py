@@ -195,26 +195,25 @@ _FINE_AND_COARSE = (0.5, 3.0)
 _FAST = SamplingPlan(
     steps=20,
     spacing="geometric",
+    sigmas=(40.0, 0.1),
+    dense=(2.0, 2.3),
     planes="lagged",
     sampler="ddim",
-    eta=0.5,
-    harmonize=4,
-    band=(0.15, 1.5),
+    eta=0.75,
+    churn=(2.0, 4.3),
+    harmonize=1,
+    band=None,
     thick_slices=0.6,
     tilt=True,
     clip=True,
 )
-# No passes: what they do for the surface, drawing noise anew does at every step.
-_DRAFT = dataclasses.replace(
-    _FAST, sigmas=(40.0, 0.1), dense=(2.0, 2.3), eta=0.75, churn=(2.0, 4.3), harmonize=1, band=None
-)
 
 PLANS = {
-    "draft": _DRAFT,
+    "draft": dataclasses.replace(_FAST, steps=12),
     "fast": _FAST,
-    "balanced": dataclasses.replace(_DRAFT, steps=100, dense=(2.0, 15.0)),
+    "balanced": dataclasses.replace(_FAST, steps=40, dense=(2.0, 5.7)),
     "films": dataclasses.replace(
-        _DRAFT, steps=40, dense=(2.0, 5.7), churn=(2.0, 6.0), thick_slices=1.0, thinning=0.5, decided=0.7
+        _FAST, steps=40, dense=(2.0, 5.7), churn=(2.0, 6.0), thick_slices=1.0, thinning=0.5, decided=0.7
     ),
     "paper": SamplingPlan(
         steps=None,
