@@ -50,7 +50,7 @@ def _read(text: str, contract: ModelContract, shape: tuple[int, int, int], phase
 def _field(path: Path, contract: ModelContract, phases: str | None) -> npt.NDArray[np.float32]:
     """The slice as the network knows images, [C, H, W]."""
     if contract.phases:
-        x0 = from_labels(read_labels(path, contract, phases), contract)
+        x0 = from_labels(read_labels(path, contract, phases, all_present=False), contract)
     else:
         x0 = from_grey(read_array(path, luminance=True), str(path))
     if x0.ndim != 3:

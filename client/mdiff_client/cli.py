@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
+
+# Before numpy is loaded: its products on one thread are the same to the bit on any number of cores, and several run
+# beside each other anyway.
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ.get("OPENBLAS_NUM_THREADS", "1")
+
+import logging
 import time
 from collections.abc import Mapping
 from json import dumps
@@ -107,7 +112,8 @@ def generate2d(
     fraction: Fraction = None,
     guidance: Guidance = 1.0,
     sampler: Annotated[
-        str | None, typer.Option(help="ddim, or ddpm, with the learned variance where there is one; none: ddim.")
+        str | None,
+        typer.Option(help="ddim, dpm-solver++, or ddpm, with the learned variance where there is one; none: ddim."),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Reverse steps, evenly spaced over those of training; none: 50.")
@@ -209,13 +215,15 @@ def generate3d(
         str | None,
         typer.Option(
             help="Sampling plan: draft, fast, balanced, films, paper, or a file NAME.toml; none: fast, or films "
-            "for more than two phases."
+            "for more than two phases, plain for grey levels."
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Reverse steps, instead of the plan's.")] = None,
     harmonize: Annotated[int | None, typer.Option(help="Harmonizing passes n_h, instead of the plan's.")] = None,
     sampler: Annotated[str | None, typer.Option(help="ddpm, ddim or dpm-solver++, instead of the plan's.")] = None,
-    eta: Annotated[float | None, typer.Option(help="Stochasticity of DDIM, 0 to 1, instead of the plan's.")] = None,
+    eta: Annotated[
+        float | None, typer.Option(help="Stochasticity of DDIM, 0 to 1, instead of the plan's, and of its churn.")
+    ] = None,
     thick_slices: Annotated[
         float | None,
         typer.Option(
@@ -242,7 +250,7 @@ def generate3d(
     """Sample volumes and report how near they are to the training data."""
     from mdiff_client.anchor_files import read_anchors
     from mdiff_client.evaluation import evaluate
-    from mdiff_client.generate import generate
+    from mdiff_client.generate import generate, stored_as
     from mdiff_client.plan_files import parse_periodic, parse_ratio, parse_size, read_plan
     from mdiff_client.plane_models import open_models
     from mdiff_client.progress import progress
@@ -271,6 +279,7 @@ def generate3d(
             chosen = read_plan(plan or default_plan(contract), **changes)
             planes, condition = models.asked(class_, fraction or [], guidance)
             anchors = read_anchors(anchor or [], contract, chosen.shape(contract), anchor_phases)
+            stored_as(contract, split, grey=grey)
             if dry_run:
                 _print_costs(costs(contract, chosen, count, condition, grey=grey), json)
                 return

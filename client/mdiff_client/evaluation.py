@@ -127,7 +127,12 @@ def evaluate(store: VolumeStore, reference: Labels | None = None, floor: Labels 
 
 
 def read_labels(
-    path: Path, contract: ModelContract, phases: str | None = None, raw_shape: tuple[int, ...] | None = None
+    path: Path,
+    contract: ModelContract,
+    phases: str | None = None,
+    raw_shape: tuple[int, ...] | None = None,
+    *,
+    all_present: bool = True,
 ) -> Labels:
     """Phase labels of a real volume or image, in the order of the contract's phases.
 
@@ -136,6 +141,7 @@ def read_labels(
         contract: says which phases there are.
         phases: their values in the file, as ``rest=0+2,active=1``; None: 0, 1, 2 … in the contract's order.
         raw_shape: shape of a RAW file.
+        all_present: refuse a file that has nothing of a phase.
 
     Raises:
         DataError: the file cannot be read, has nothing of a phase, or values of none.
@@ -145,7 +151,12 @@ def read_labels(
     values = parse_phases(phases) if phases else {name: (label,) for label, name in enumerate(names)}
     if set(values) != set(names):
         raise UsageError(f"model {contract.name} has the phases {', '.join(names)}, not {', '.join(values)}")
-    return group_phases(read_array(path, raw_shape=raw_shape), {name: values[name] for name in names}, str(path))
+    return group_phases(
+        read_array(path, raw_shape=raw_shape),
+        {name: values[name] for name in names},
+        str(path),
+        all_present=all_present,
+    )
 
 
 def _phase_names(contract: ModelContract) -> list[str]:

@@ -81,11 +81,7 @@ def generate(
     planes = list(denoiser) if isinstance(denoiser, Sequence) else planes_of(denoiser)
     contract = contract or planes[0].denoiser.contract
     evaluations = plan.evaluations(planes[0].denoiser.contract.schedule.build())
-    if threshold:
-        if grey:
-            raise UsageError("--grey stores grey levels, --threshold labels: ask for one of them")
-        contract = threshold.contract(contract)
-    convert = _converter(contract, grey)
+    contract, convert = stored_as(contract, threshold, grey=grey)
     more = {
         "planes": {name: _made_by(plane, condition) for name, plane in zip(PLANES, planes, strict=True)},
         "anchors": [_anchored(anchor) for anchor in anchors],
@@ -180,6 +176,20 @@ def _anchored(anchor: Anchor) -> dict[str, str | int]:
     """An anchor's place, and the sha256 of its slice, float32 [C, H, W] in [-1, 1]."""
     digest = hashlib.sha256(np.ascontiguousarray(anchor.x0).tobytes()).hexdigest()
     return {"axis": AXES[anchor.axis], "index": anchor.index, "sha256": digest}
+
+
+def stored_as(
+    contract: ModelContract, threshold: Threshold | None, *, grey: bool
+) -> tuple[ModelContract, Callable[[npt.NDArray[np.floating], ModelContract], Batch]]:
+    """The contract of the volumes that are stored, and what makes them of x_0.
+
+    Raises:
+        UsageError: the model cannot give what is asked for.
+    """
+    if threshold and grey:
+        raise UsageError("--grey stores grey levels, --threshold labels: ask for one of them")
+    contract = threshold.contract(contract) if threshold else contract
+    return contract, _converter(contract, grey)
 
 
 def _converter(contract: ModelContract, grey: bool) -> Callable[[npt.NDArray[np.floating], ModelContract], Batch]:

@@ -39,6 +39,8 @@ def read_plan(name_or_file: str, **changes: object) -> SamplingPlan:
     unknown = sorted(set(fields) - set(hints))
     if unknown:
         raise UsageError(f"{path}: a plan has no {', '.join(unknown)}: it has plan, {', '.join(hints)}")
+    if fields.get("periodic") == "none":
+        fields["periodic"] = ""
     values = {name: _field(path, name, value, hints[name]) for name, value in fields.items()}
     absent = {name: None for name, value in values.items() if value is None}
     made = dataclasses.replace(changed(base, **values), **absent)  # type: ignore[arg-type]

@@ -86,10 +86,14 @@ class VolumeStore:
         if resume and path.exists():
             store = cls.open(path)
             store._check_same(attributes, (count, *size), grey)
-            store._clear_incomplete()
+            try:
+                store._clear_incomplete()
+            except OSError as error:
+                raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
             return store
         check_new(path)
         try:
+            (path / _RECORDS).mkdir(parents=True)
             create_array(
                 path,
                 attributes,
@@ -100,7 +104,6 @@ class VolumeStore:
                 shards=(1, *size),
                 dtype=np.float32 if grey else np.uint8,
             )
-            (path / _RECORDS).mkdir()
         except OSError as error:
             shutil.rmtree(path, ignore_errors=True)
             raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
@@ -157,7 +160,10 @@ class VolumeStore:
             text = self._record(index).read_text(encoding="utf-8")
         except FileNotFoundError as error:
             raise DataError(f"{self.path}: volume {index} is not there; it holds {len(self.complete())}") from error
-        record: dict[str, Any] = json.loads(text)
+        try:
+            record: dict[str, Any] = json.loads(text)
+        except ValueError as error:
+            raise DataError(f"{self._record(index)}: not a record; remove it, and the run can be resumed") from error
         return record
 
     def read(self, index: int) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:

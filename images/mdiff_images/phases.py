@@ -32,11 +32,13 @@ def parse_phases(text: str) -> Phases:
     return phases
 
 
-def group_phases(array: npt.NDArray[np.generic], phases: Phases, what: str = "the array") -> npt.NDArray[np.uint8]:
+def group_phases(
+    array: npt.NDArray[np.generic], phases: Phases, what: str = "the array", *, all_present: bool = True
+) -> npt.NDArray[np.uint8]:
     """Phase labels: 0 where the array holds a value of the first phase, 1 for the second, and so on.
 
     Raises:
-        DataError: a phase of which no value occurs, or values that belong to no phase.
+        DataError: values that belong to no phase or, where they must be ``all_present``, a phase of which none occurs.
     """
     found, place = np.unique(array, return_inverse=True)
     label_of = {value: label for label, values in enumerate(phases.values()) for value in values}
@@ -46,6 +48,6 @@ def group_phases(array: npt.NDArray[np.generic], phases: Phases, what: str = "th
         raise DataError(f"{what}: value {unnamed[0]:g} belongs to no phase; its values are {listed}")
     labels = np.array([label_of[value] for value in found.tolist()], dtype=np.uint8)
     absent = [name for label, name in enumerate(phases) if label not in labels]
-    if absent:
+    if absent and all_present:
         raise DataError(f"{what}: nothing of phase {absent[0]!r}; its values are {listed}")
     return labels[place].reshape(array.shape)

@@ -1,10 +1,11 @@
 import dataclasses
+import math
 
 import numpy as np
 import pytest
 
-from mdiff_client.sampling import PLANS, named_plan
-from mdiff_core import NoiseSchedule, UsageError
+from mdiff_client.sampling import PLANS, default_plan, named_plan
+from mdiff_core import NoiseSchedule, Phase, UsageError
 
 TRAINING = NoiseSchedule.linear(1000)
 
@@ -72,6 +73,11 @@ def test_eta_is_refused_where_it_would_do_nothing():
         ({"periodic": "zw"}, "some of x, y and z"),
         ({"sigmas": (0.1, 40.0)}, "the highest and the lowest"),
         ({"churn": (2.0, -1.0)}, "at least 0"),
+        ({"churn": (math.inf, 1.0)}, "give a σ"),
+        ({"dense": (math.nan, 1.0)}, "give a σ"),
+        ({"band": (3.0, 0.1)}, "the lowest and the highest"),
+        ({"thick_slices": math.nan}, "shares of at least 0"),
+        ({"decided": -1.0}, "at least 0"),
     ],
 )
 def test_values_out_of_range_are_refused(change, complaint):
@@ -80,7 +86,7 @@ def test_values_out_of_range_are_refused(change, complaint):
 
 
 def test_an_unknown_plan_names_the_known_ones():
-    with pytest.raises(UsageError, match="draft, fast, balanced, films, paper"):
+    with pytest.raises(UsageError, match="draft, fast, balanced, films, plain, paper"):
         named_plan("magic")
 
 
@@ -103,3 +109,17 @@ def test_images_count_the_tiles(make_gaussian):
     """A slice of 128 x 96 pixels is two by two tiles of 64."""
     plan = dataclasses.replace(PLANS["fast"], planes="average", harmonize=1, steps=1, size=(64, 128, 96))
     assert plan.images(make_gaussian(n=64).contract) == 64 * 4 + 128 * 2 + 96 * 2
+
+
+def test_eta_is_that_of_every_step():
+    assert named_plan("fast", eta=0.0).churn == (0.0, 1.0)
+
+
+def test_each_material_has_a_plan(make_gaussian):
+    contract = make_gaussian(n=8).contract
+    three = dataclasses.replace(contract, channels=3, phases=(*contract.phases, Phase("third", 128)), references={})
+    assert [default_plan(of) for of in (contract, three, dataclasses.replace(contract, phases=(), references={}))] == [
+        "fast",
+        "films",
+        "plain",
+    ]

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from mdiff_client.sampling import PLANS, Anchor, Condition, Plane, sample
+from mdiff_client.sampling.anchors import Anchors
 from mdiff_client.sampling.noise import Noise, Purpose
-from mdiff_core import Descriptors, Phase, UsageError
+from mdiff_core import Descriptors, PermanentError, Phase, UnavailableError, UsageError
 from mdiff_core.contract import PLANES
 
 FIELD = {"tilt": False, "clip": False}  # a Gaussian field is neither two-phase nor bounded
@@ -205,7 +206,7 @@ def test_the_gain_is_about_the_mean_of_each_phases_channel(three_phases):
 
 def test_a_plan_that_needs_the_reference_says_so(gaussian):
     gaussian.contract = dataclasses.replace(gaussian.contract, references={})
-    with pytest.raises(UsageError, match="--plan paper"):
+    with pytest.raises(UsageError, match="--plan plain"):
         sample(gaussian, AVERAGED, seed=0)
 
 
@@ -252,6 +253,29 @@ def test_a_guided_volume_asks_each_slice_with_its_condition_and_without(make_gau
     assert [label.tolist() for label, _ in denoiser.asked] == [[1] * 8 + [2] * 8]
 
 
+@pytest.mark.parametrize("calls", [1, 4])
+def test_the_first_failure_ends_the_pass(make_gaussian, calls):
+    """A server that is away is not waited for once for each of a large volume's slabs."""
+    denoiser = make_gaussian(n=8)
+    denoiser.calls_at_once, asked = calls, []
+
+    def predict(x, t, label=None, fractions=None):
+        asked.append(len(x))
+        raise UnavailableError("away")
+
+    denoiser.predict = predict
+    with pytest.raises(UnavailableError, match="away"):
+        sample(denoiser, gaussian_plan(FAST, size=(200, 64, 64)), seed=0)
+    assert len(asked) <= calls
+
+
+def test_an_answer_that_is_no_number_is_an_error(make_gaussian):
+    denoiser = make_gaussian(n=8)
+    denoiser.predict = lambda x, t, label=None, fractions=None: (np.full_like(x, np.nan), None)
+    with pytest.raises(PermanentError, match="no numbers"):
+        sample(denoiser, FAST, seed=0)
+
+
 class TestAnchors:
     @pytest.fixture
     def measured(self, make_gaussian):
@@ -276,6 +300,20 @@ class TestAnchors:
         for axis, anchor in enumerate(measured):
             assert (np.take(volume, 5 + axis, axis + 1) == anchor.x0).mean() > 0.85  # the others cross it
         assert not np.array_equal(volume, sample(make_gaussian(n=16), gaussian_plan(FAST), seed=0))
+
+    def test_crossing_ones_are_counted_once(self, make_gaussian):
+        """Of a prediction of 0 everywhere, two planes of 0.5 make no voxel more than that."""
+        anchors = [Anchor(axis, 5, np.full((1, 16, 16), 0.5, np.float32)) for axis in (0, 1)]
+        fixed, correlation = Anchors(anchors, (1, 16, 16, 16), ""), np.array([1.0, 0.9, 0.6, 0.3, 0.1])
+        fixed.compare(lambda place: np.zeros((1, 16, 16, 16), np.float32)[(slice(None), *place)], correlation)
+        x0 = np.zeros((1, 16, 16, 16), np.float32)
+        fixed.apply(x0, 0)
+        assert x0.max() == pytest.approx(0.5, abs=0.06)
+        assert x0[0, 5].min() == x0[0, :, 5].min() == 0.5
+
+    def test_two_at_one_place_are_refused(self, make_gaussian, measured):
+        with pytest.raises(UsageError, match="anchor z=5: two slices"):
+            sample(make_gaussian(n=16), gaussian_plan(FAST), seed=0, anchors=[measured[0], measured[0]])
 
     @pytest.mark.parametrize(
         ("axis", "index", "shape", "complaint"),

@@ -88,3 +88,14 @@ def test_a_search_from_near_ends_at_the_same_tilt(three_phases):
         alone = find(three_phases, (0.4, 0.5, 0.1))
         near = find(three_phases, (0.4, 0.5, 0.1), find(three_phases, (0.3, 0.5, 0.2)))
         assert near(three_phases) == pytest.approx(alone(three_phases), abs=0.02)
+
+
+@pytest.mark.parametrize("asked", [0.31, 0.29, 0.05])
+def test_a_phase_survives_of_which_more_is_certain_than_is_asked_for(asked):
+    field = np.concatenate([np.full(304, 1.0), np.linspace(-1, 0.99, 696)]).astype(np.float32)[None]
+    assert (tilted(field, (1 - asked, asked)) > 0).mean() >= min(asked, 0.304)
+
+
+def test_a_phase_that_is_to_be_absent_leaves_numbers(three_phases):
+    for fractions in ((0.0, 0.3, 0.7), (1.0, 0.0, 0.0)):
+        assert np.isfinite(Tilt.of_means(three_phases, fractions)(three_phases)).all()

@@ -13,6 +13,9 @@ Images = npt.NDArray[np.float32]
 Steps = npt.NDArray[np.int64]
 Fractions = npt.NDArray[np.float32]
 
+REQUEST_BYTES = 2**23
+"""The most that the images of one request take: larger ones travel slower (8 MiB in 49 ms, 64 MiB in 1.1 s)."""
+
 
 class Denoiser(Protocol):
     """A trained network and the contract it keeps."""

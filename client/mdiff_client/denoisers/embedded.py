@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -45,7 +46,8 @@ class EmbeddedDenoiser:
             self._session = onnxruntime.InferenceSession(path, options, providers)
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             raise DataError(f"{path}: not a readable ONNX model; export it again ({_first_line(error)})") from error
-        self._cores = 1 if "CUDAExecutionProvider" in self._session.get_providers() else _cores()
+        on_gpu = "CUDAExecutionProvider" in self._session.get_providers()
+        self._cores, self._piece = (1, sys.maxsize) if on_gpu else (_cores(), _PIECE)
         self._calls = ThreadPoolExecutor(self._cores, thread_name_prefix="mdiff-embedded")
         metadata = self._session.get_modelmeta().custom_metadata_map
         if CONTRACT_KEY not in metadata:
@@ -57,7 +59,7 @@ class EmbeddedDenoiser:
     ) -> tuple[Images, Images | None]:
         """See :class:`mdiff_client.denoisers.Denoiser`."""
         inputs, outputs = network_inputs(self.contract, x, t, label, fractions), network_outputs(self.contract)
-        size = min(_PIECE, -(-len(x) // self._cores)) if self._cores > 1 else len(x)
+        size = min(self._piece, -(-len(x) // self._cores))
         pieces = [{name: value[i : i + size] for name, value in inputs.items()} for i in range(0, len(x), size)]
         try:
             answers = list(self._calls.map(lambda piece: self._session.run(outputs, piece), pieces))

@@ -11,14 +11,11 @@ import numpy as np
 from tritonclient import grpc as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from mdiff_client.denoisers import Fractions, Images, Steps, network_inputs, network_outputs
+from mdiff_client.denoisers import REQUEST_BYTES, Fractions, Images, Steps, network_inputs, network_outputs
 from mdiff_client.denoisers.connection import Connection
 from mdiff_core import CONTRACT_KEY, ContractError, MdiffError, ModelContract, PermanentError, UnavailableError
 
 _logger = logging.getLogger(__name__)
-
-REQUEST_BYTES = 2**23
-"""The most that the images of one request take: larger ones travel slower."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 

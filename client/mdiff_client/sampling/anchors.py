@@ -68,17 +68,21 @@ class Anchors:
     """The anchors of one volume.
 
     Args:
-        anchors: each of another place.
+        anchors: each of another place; where those of two axes cross, that of the later axis is put in last.
         shape: of the volume [C, Z, Y, X].
         periodic: axes along which it is.
 
     Raises:
-        UsageError: one does not fit.
+        UsageError: one does not fit, or two stand at one place.
     """
 
     def __init__(self, anchors: Sequence[Anchor], shape: Sequence[int], periodic: str) -> None:
         for anchor in anchors:
             anchor.check(shape)
+        places = [(anchor.axis, anchor.index) for anchor in anchors]
+        for axis, index in places:
+            if places.count((axis, index)) > 1:
+                raise UsageError(f"anchor {AXES[axis]}={index}: two slices cannot stand at one place")
         self._parallel = {
             axis: of_axis for axis in range(3) if (of_axis := [anchor for anchor in anchors if anchor.axis == axis])
         }
@@ -92,11 +96,13 @@ class Anchors:
             predicted: x̂₀ [C, …] of a place, given as slices along z, y and x.
             correlation: of what is still unknown, at distances of 0, 1, 2 … voxels, taken as zero beyond.
         """
+        self._spreads = {}
         for axis, anchors in self._parallel.items():
             n, indices = self._shape[axis + 1], [anchor.index for anchor in anchors]
             missing = [
                 anchor.x0
                 - np.squeeze(predicted((slice(None),) * axis + (slice(anchor.index, anchor.index + 1),)), axis=axis + 1)
+                - self._said_already(anchor)
                 for anchor in anchors
             ]
             distance = np.abs(np.subtract.outer(np.arange(n), indices))
@@ -106,6 +112,16 @@ class Anchors:
             among = weights[indices] + _JITTER * np.eye(len(indices))
             amounts = np.tensordot(np.linalg.inv(among), np.stack(missing), 1).astype(np.float32)
             self._spreads[axis] = _Spread(weights, amounts)
+
+    def _said_already(self, anchor: Anchor) -> Volume:
+        """What the anchors of other axes, which cross it, add to its slice."""
+        said = np.zeros_like(anchor.x0)
+        for axis, spread in self._spreads.items():
+            other = 3 - axis - anchor.axis
+            line = np.take(spread.amounts, anchor.index, axis=2 + (anchor.axis > axis))
+            added = np.tensordot(line, spread.weights, (0, 1))  # [C, other, axis]
+            said += added if other < axis else np.swapaxes(added, 1, 2)
+        return said
 
     def apply(self, x0: Volume, first: int) -> None:
         """Add what the anchors say to the prediction, and put them in.

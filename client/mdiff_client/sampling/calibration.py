@@ -26,7 +26,7 @@ def phase_references(contracts: Sequence[ModelContract], condition: Condition) -
     for contract in contracts:
         if not contract.phases or not all(phase.name in contract.references for phase in contract.phases):
             raise UsageError(
-                f"model {contract.name}: this plan needs phases with reference curves in the contract: use --plan paper"
+                f"model {contract.name}: this plan needs phases with reference curves in the contract: use --plan plain"
             )
         references = contract.references_at(condition.fractions)
         of_planes[contract.name] = [references[phase.name] for phase in contract.phases]

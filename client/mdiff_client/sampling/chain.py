@@ -24,6 +24,8 @@ _SLAB = 16  # slices along z that are updated together; each slab has its own st
 class Chain:
     """x_t on its way: each pass is x ← a·x + b·x̂₀ + c·z, done in place, slab by slab.
 
+    A solver of second order adds a multiple of the x̂₀ of the step before.
+
     Attributes:
         x: x_t, float32 [C, Z, Y, X].
     """
@@ -92,4 +94,5 @@ class Chain:
 
 @lru_cache(maxsize=1)
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="mdiff-update")
+    # Each holds a few copies of a slab.
+    return ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="mdiff-update")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mdiff_client.denoisers import Denoiser, Fractions, Images, Steps
-from mdiff_core import ModelContract, UsageError
+from mdiff_core import ModelContract, PermanentError, UsageError
 from mdiff_core.contract import NOT_TOLD, PLANES
 
 _ROUNDING = 1e-6
@@ -112,13 +112,21 @@ def predict(
     contract = denoiser.contract
     told = _inputs(contract, len(x), condition.label if label is None else label, condition.fractions)
     if not condition.guided:
-        return denoiser.predict(x, t, *told)
+        return _numbers(contract, denoiser.predict(x, t, *told))
     untold = _inputs(contract, len(x), None, ())
     both = (None if a is None or b is None else np.concatenate([a, b]) for a, b in zip(told, untold, strict=True))
-    eps, v = denoiser.predict(np.concatenate([x, x]), np.concatenate([t, t]), *both)
+    eps, v = _numbers(contract, denoiser.predict(np.concatenate([x, x]), np.concatenate([t, t]), *both))
     conditional, unconditional = np.split(eps, 2)
     guided: Images = unconditional + condition.guidance * (conditional - unconditional)
     return guided, None if v is None else v[: len(x)]
+
+
+def _numbers(contract: ModelContract, answer: tuple[Images, Images | None]) -> tuple[Images, Images | None]:
+    if not np.isfinite(answer[0]).all():
+        raise PermanentError(
+            f"model {contract.name} answered with values that are no numbers: export it in float32, or train it again"
+        )
+    return answer
 
 
 def _inputs(

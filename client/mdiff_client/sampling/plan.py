@@ -55,10 +55,12 @@ class ImagePlan:
             raise UsageError(f"{self.steps} steps: ask for at least one")
         if not 0 <= self.eta <= 1:
             raise UsageError(f"eta {self.eta} is not between 0 (deterministic) and 1 (ancestral)")
-        if not self.sigmas[0] > self.sigmas[1] > 0:
+        if not math.inf > self.sigmas[0] > self.sigmas[1] > 0:
             raise UsageError(f"sigmas {self.sigmas}: give the highest and the lowest, above 0")
-        if not (self.dense[1] > 0 and self.churn[1] >= 0):
-            raise UsageError(f"dense {self.dense} needs a factor above 0, churn {self.churn} one of at least 0")
+        if not (0 <= self.dense[0] < math.inf and 0 < self.dense[1] < math.inf):
+            raise UsageError(f"dense {self.dense}: give a σ, and a factor above 0")
+        if not (0 <= self.churn[0] < math.inf and 0 <= self.churn[1] < math.inf):
+            raise UsageError(f"churn {self.churn}: give a σ, and an exponent of at least 0")
         if self.sampler not in get_args(Sampler):
             raise UsageError(f"sampler {self.sampler!r}: use {', '.join(get_args(Sampler))}")
 
@@ -137,6 +139,12 @@ class SamplingPlan(ImagePlan):
             raise UsageError(f"{self.harmonize} harmonizing passes: ask for at least one")
         if self.planes not in get_args(Planes):
             raise UsageError(f"planes {self.planes!r}: use {', '.join(get_args(Planes))}")
+        if self.band is not None and not 0 <= self.band[0] <= self.band[1] < math.inf:
+            raise UsageError(f"band {self.band}: give the lowest and the highest σ, from 0")
+        if not (0 <= self.thick_slices < math.inf and 0 <= self.thinning < math.inf):
+            raise UsageError(f"thick slices {self.thick_slices}, thinning {self.thinning}: give shares of at least 0")
+        if self.decided is not None and not 0 <= self.decided < math.inf:
+            raise UsageError(f"decided {self.decided}: give a σ of at least 0")
         if len(self.ratio) != 3 or min(self.ratio) < 1:
             raise UsageError(f"plane ratio {self.ratio}: give three whole numbers of at least 1, of xy, xz and yz")
         if len(set(self.periodic)) < len(self.periodic) or not set(self.periodic) <= set(AXES):
@@ -215,6 +223,7 @@ PLANS = {
     "films": dataclasses.replace(
         _FAST, steps=40, dense=(2.0, 5.7), churn=(2.0, 6.0), thick_slices=1.0, thinning=0.5, decided=0.7
     ),
+    "plain": dataclasses.replace(_FAST, thick_slices=0.0, tilt=False),
     "paper": SamplingPlan(
         steps=None,
         spacing="uniform",
@@ -229,8 +238,8 @@ PLANS = {
         clip=False,
     ),
 }
-"""Plans by name. ``films`` is for materials of more than two phases, one of which is thin; ``paper`` is Algorithm 1 of
-Micro3Diff as printed."""
+"""Plans by name. ``films`` is for materials of more than two phases, one of which is thin; ``plain`` for grey levels
+and models without references, of which there is nothing to hold; ``paper`` is Algorithm 1 of Micro3Diff as printed."""
 
 
 DEFAULT = "fast"
@@ -238,6 +247,8 @@ DEFAULT = "fast"
 
 def default_plan(contract: ModelContract) -> str:
     """Name of the plan that suits a material."""
+    if not contract.phases:
+        return "plain"
     return "films" if len(contract.phases) > 2 else DEFAULT
 
 
@@ -266,6 +277,8 @@ def changed(plan: Plan, **changes: object) -> Plan:
         UsageError: a value out of range, or one that would do nothing.
     """
     made = {field: value for field, value in changes.items() if value is not None}
+    if "eta" in made:
+        made.setdefault("churn", (0.0, 1.0))  # which would say otherwise at low noise
     new = dataclasses.replace(plan, **made)  # type: ignore[arg-type]
     if "eta" in made and new.sampler != "ddim":
         raise UsageError("eta belongs to the sampler ddim: ask for --sampler ddim, or leave eta out")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mdiff_client.denoisers import Denoiser
+from mdiff_client.denoisers import REQUEST_BYTES, Denoiser
 from mdiff_client.sampling.anchors import Anchors
 from mdiff_client.sampling.condition import Condition, predict
 from mdiff_client.sampling.plan import SamplingPlan
@@ -28,8 +28,8 @@ from mdiff_core.contract import AXES
 Volume = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 
-SLAB_IMAGES, SLAB_BYTES = 64, 2**23
-"""The most that one slab holds: more images fill no server better, and larger requests travel slower (64 MiB 1.1 s)."""
+SLAB_IMAGES = 64
+"""The most that one slab holds, as far as one request does: more fill no server better."""
 
 _TILT_VOXELS = 2**18  # as many tell the phase fractions
 
@@ -54,6 +54,7 @@ class MultiPlane:
         anchors: slices that are known.
         pool: makes the calls, as many at once as it has threads.
         on_evaluation: called after each network evaluation.
+        learned: v is wanted too.
     """
 
     def __init__(
@@ -66,6 +67,8 @@ class MultiPlane:
         anchors: Anchors,
         pool: ThreadPoolExecutor,
         on_evaluation: Callable[[], object],
+        *,
+        learned: bool,
     ) -> None:
         self._planes, self._condition, self._plan, self._pool = planes, condition, plan, pool
         self._shape, self._fractions, self._anchors = shape, fractions, anchors
@@ -76,7 +79,6 @@ class MultiPlane:
         self._weights = np.array(plan.ratio if len(set(self._places)) > 1 else (1,), np.float32)
         self._weights /= self._weights.sum()
         self._x0: list[Volume] = [np.empty(shape, np.float32) for _ in self._weights]
-        learned = any(plane.denoiser.contract.prediction == "epsilon+variance" for plane in planes)
         self._v: list[Volume] = [np.empty(shape, np.float32) for _ in self._weights] if learned else []
         self._gain = 1.0
         self._tilt: Tilt | None = None
@@ -105,11 +107,11 @@ class MultiPlane:
         Raises:
             UsageError, UnavailableError, PermanentError: from the denoiser.
         """
-        read = threading.Semaphore(0)
+        read, failed = threading.Semaphore(0), threading.Event()
         sent: list[list[Future[None]]] = []
         try:
             for axis in axes:
-                sent.append(self._send(x, alpha_bar, axis, thickness.width, shift, read.release))
+                sent.append(self._send(x, alpha_bar, axis, thickness.width, shift, read.release, failed))
             for _ in range(sum(map(len, sent))):
                 read.acquire()
             meanwhile()
@@ -170,8 +172,12 @@ class MultiPlane:
         width: float,
         shift: tuple[int, ...],
         read: Callable[[], object],
+        failed: threading.Event,
     ) -> list[Future[None]]:
-        """Put the slabs of one plane in line; ``read`` is called as each has been read from ``x``."""
+        """Put the slabs of one plane in line; ``read`` is called as each has been read from ``x``.
+
+        After one has ``failed`` no other is asked about: a server that is away would be waited for once for each.
+        """
         size, edge = self._shape[1:], self._planes[axis].denoiser.contract.cube[0]
         within = [other for other in range(3) if other != axis]
         tiles = [cover(size[a], edge, shift[a], periodic=AXES[a] in self._plan.periodic) for a in within]
@@ -186,18 +192,24 @@ class MultiPlane:
                 images = gather(slices, *tiles)
             finally:
                 read()
+            if failed.is_set():
+                return
             t = np.tile(steps[slab], len(images) // len(slices))
-            eps, v = predict(self._planes[axis].denoiser, self._condition, images, t, self._planes[axis].label)
+            try:
+                eps, v = predict(self._planes[axis].denoiser, self._condition, images, t, self._planes[axis].label)
+            except BaseException:
+                failed.set()
+                raise
             images *= _column(1 / np.sqrt(schedule.alpha_bar[t]))
             images -= _column(schedule.sigma[t]) * eps
             self._clipped(images)
             place = self._places[axis]
             scatter(images, np.moveaxis(self._x0[place], axis + 1, 0)[slab], *tiles)
-            if v is not None:
+            if v is not None and self._v:
                 scatter(v, np.moveaxis(self._v[place], axis + 1, 0)[slab], *tiles)
 
         image_bytes = 4 * self._shape[0] * edge**2
-        images = min(SLAB_IMAGES, SLAB_BYTES // image_bytes)
+        images = min(SLAB_IMAGES, REQUEST_BYTES // image_bytes)
         thickness = max(1, images // (len(tiles[0]) * len(tiles[1])))
         slabs = [slice(i, min(i + thickness, size[axis])) for i in range(0, size[axis], thickness)]
         return [self._pool.submit(denoise, slab) for slab in slabs]

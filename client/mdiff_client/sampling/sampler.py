@@ -44,7 +44,8 @@ def sample(
 
     Returns:
         x_0, float32 [C, Z, Y, X], data range [-1, 1]. The same arguments give the same volume, however many images the
-        denoiser takes at once.
+        denoiser takes at once, as far as its answer about an image does not depend on the others, and numpy's BLAS runs
+        on the same number of threads (the command line sets it to one).
 
     Raises:
         UsageError: plan, condition or anchors ask for more than the models' contracts offer.
@@ -67,11 +68,12 @@ def sample(
             thicknesses = slice_thicknesses(model, plan, training)
         if anchors:
             correlations = [model.correlation(sigma) for sigma in sigmas]
-    noise, learned = Noise(seed, volume), contracts[0].prediction == "epsilon+variance"
-    chain = Chain(noise, shape, plan, schedule, learned=learned and plan.sampler == "ddpm")
+    noise = Noise(seed, volume)
+    learned = contracts[0].prediction == "epsilon+variance" and plan.sampler == "ddpm"
+    chain = Chain(noise, shape, plan, schedule, learned=learned)
     calls = ThreadPoolExecutor(max(plane.denoiser.calls_at_once for plane in planes))
     try:
-        multi = MultiPlane(planes, condition, plan, shape, fractions, fixed, calls, on_evaluation)
+        multi = MultiPlane(planes, condition, plan, shape, fractions, fixed, calls, on_evaluation, learned=learned)
         for (i, repeat, axes), thickness in zip(plan.asked(training), thicknesses, strict=False):
             again = i > 0 and repeat + 1 < plan.passes(sigmas[i])
             shift = noise.shift(i, repeat, shape[1:])

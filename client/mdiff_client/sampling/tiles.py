@@ -1,8 +1,9 @@
-"""Tiles: slices larger than the network's images, cut into overlapping ones and put together again.
+"""Tiles: slices larger than the network's images, cut into such and put together again.
 
-Where tiles overlap their answers are averaged (MultiDiffusion, Bar-Tal et al. 2023), each pixel weighted by how far it
-stands from its tile's edge. Tiles start elsewhere at every evaluation, so that no seam stays in one place; along a
-periodic axis they wrap around, which makes the volume periodic.
+Where tiles overlap, as they do unless a periodic axis is a multiple of their edge, their answers are averaged
+(MultiDiffusion, Bar-Tal et al. 2023), each pixel weighted by how far it stands from its tile's edge. Tiles start
+elsewhere at every evaluation, so that no seam stays in one place; along a periodic axis they wrap around, which makes the
+volume periodic.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 _LIMIT = 1 - 1e-5
+_LEVEL_LIMIT = 1 - 1e-4  # below the limit of the field, whose decided voxels would else all land on zero
+_RAREST = 1e-6
 _SWEEPS, _CLOSE_ENOUGH, _BINS = 20, 5e-4, 2**12
 Field = npt.NDArray[np.floating]
 
@@ -39,7 +41,7 @@ class Tilt:
             near: a tilt to start the search from.
         """
         if len(x0) == 1:
-            return cls((-2 * float(np.arctanh(np.clip(_level(x0, fractions[1]), -_LIMIT, _LIMIT))),))
+            return cls((-2 * float(np.arctanh(np.clip(_level(x0, fractions[1]), -_LEVEL_LIMIT, _LEVEL_LIMIT))),))
         return cls(_shares(x0, fractions, near.log_odds if near else (0.0,) * len(x0)))
 
     @classmethod
@@ -55,7 +57,7 @@ class Tilt:
             means = (weighted / weighted.sum(axis=0)).mean(axis=1)
             if np.abs(means - fractions).max() <= _CLOSE_ENOUGH:
                 break
-            added += np.log(fractions / means)
+            added += np.log(np.maximum(fractions, _RAREST) / np.maximum(means, _RAREST))
         return cls((added[1] - added[0],) if len(x0) == 1 else tuple(added.tolist()))
 
     def __call__(self, x0: Field) -> Field:
