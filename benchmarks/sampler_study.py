@@ -177,18 +177,24 @@ def plot(
     rows = [row for row in _rows(files) if row["model"] == model]
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), constrained_layout=True, sharex=True)
     for place, key, title in zip(axes, ("s2", "lineal_path"), ("S2 error, %", "LP error, %"), strict=True):
-        for colour, group in enumerate(dict.fromkeys(row["group"] for row in rows)):
-            of_group = [row for row in rows if row["group"] == group]
+        for number, group in enumerate(dict.fromkeys(row["group"] for row in rows)):
+            of_group, colour = [row for row in rows if row["group"] == group], f"C{number - 1}"
+            if group == "presets":
+                colour = "black"
             last = [list(row["phases"].values())[-1] for row in of_group]
             errors = np.array([of[f"{key}_error_percent"] for of in last])
             low, high = np.array([of[f"{key}_error_interval_percent"] for of in last]).T
             evaluations = [row["evaluations"] for row in of_group]
             spread = np.maximum([errors - low, high - errors], 0)
-            place.errorbar(evaluations, errors, spread, fmt="o", color=f"C{colour}", label=group, ms=4, lw=0.8)
+            place.errorbar(evaluations, errors, spread, fmt="o", color=colour, label=group, ms=4, lw=0.8)
             if group == "presets":
                 for row, x, y in zip(of_group, evaluations, errors, strict=True):
                     place.annotate(row["name"], (x, y), textcoords="offset points", xytext=(5, 5), fontsize=8)
-        place.set(xscale="log", yscale="log", xlabel="network evaluations a volume", title=f"{model}: {title}")
+        place.set_xscale("log")
+        place.set_xticks(sorted({row["evaluations"] for row in rows}), minor=False)
+        place.xaxis.set_major_formatter("{x:.0f}")
+        place.xaxis.set_minor_formatter("")
+        place.set(yscale="log", xlabel="network evaluations a volume", title=f"{model}: {title}")
         place.spines[["top", "right"]].set_visible(False)
     axes[1].legend(frameon=False, fontsize=7, loc="upper right")
     figure.savefig(out, dpi=110)

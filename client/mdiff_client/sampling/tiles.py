@@ -2,8 +2,8 @@
 
 Where tiles overlap, as they do unless a periodic axis is a multiple of their edge, their answers are averaged
 (MultiDiffusion, Bar-Tal et al. 2023), each pixel weighted by how far it stands from its tile's edge. Tiles start
-elsewhere at every evaluation, so that no seam stays in one place; along a periodic axis they wrap around, which makes the
-volume periodic.
+elsewhere at every evaluation, so that no seam stays in one place. Along a periodic axis they wrap around, which makes
+the volume periodic.
 """
 
 from __future__ import annotations
