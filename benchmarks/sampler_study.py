@@ -172,6 +172,7 @@ def plot(
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     *files, out = results
     rows = [row for row in _rows(files) if row["model"] == model]
@@ -191,7 +192,7 @@ def plot(
                 for row, x, y in zip(of_group, evaluations, errors, strict=True):
                     place.annotate(row["name"], (x, y), textcoords="offset points", xytext=(5, 5), fontsize=8)
         place.set_xscale("log")
-        place.set_xticks(sorted({row["evaluations"] for row in rows}), minor=False)
+        place.xaxis.set_major_locator(LogLocator(subs=(1, 2, 4, 6)))
         place.xaxis.set_major_formatter("{x:.0f}")
         place.xaxis.set_minor_formatter("")
         place.set(yscale="log", xlabel="network evaluations a volume", title=f"{model}: {title}")

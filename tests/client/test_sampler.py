@@ -140,7 +140,7 @@ def test_memory_is_four_volumes_and_what_is_in_flight(make_gaussian):
         sample(denoiser, plan, seed=0)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] - peaks[0] <= 4.2 * 4 * (np.prod(sizes[1]) - np.prod(sizes[0]))
+    assert peaks[1] - peaks[0] <= 4.5 * 4 * (np.prod(sizes[1]) - np.prod(sizes[0]))
 
 
 def test_planes_are_asked_in_their_ratio(make_gaussian):
