@@ -93,12 +93,6 @@ class NoiseSchedule:
         clipped: Floats = np.concatenate([variance[1:2] if len(self) > 1 else self.beta[:1], variance[1:]])
         return np.log(clipped)
 
-    def posterior_mean(self, x_t: Array, eps: Array, t: int) -> Array:
-        """Mean of p(x_{t-1} | x_t) from the predicted noise (Düreth et al. eq. 4; Micro3Diff eq. 17)."""
-        beta, alpha_bar = self.beta[t].item(), self.alpha_bar[t].item()
-        mean: Array = (x_t - beta / (1 - alpha_bar) ** 0.5 * eps) / (1 - beta) ** 0.5
-        return mean
-
     def learned_variance(self, v: Array, t: int) -> Array:
         """Σ = exp(v log β_t + (1 − v) log β̃_t) for the interpolation v in [0, 1] (Düreth et al. eq. 5)."""
         log_beta, log_posterior = np.log(self.beta[t]).item(), self.log_posterior_variance[t].item()

@@ -81,15 +81,7 @@ def test_posterior_is_the_normalized_product_of_the_two_forward_gaussians(schedu
         variance = np.sum((grid - mean) ** 2 * density) / np.sum(density)
 
         assert schedule.predicted_x0(np.array(x_t), np.array(eps), t) == pytest.approx(x_0, rel=1e-9)
-        assert schedule.posterior_mean(np.array(x_t), np.array(eps), t) == pytest.approx(mean, rel=1e-6)
         assert schedule.posterior_variance[t] == pytest.approx(variance, rel=1e-6)
-
-
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_the_first_step_lands_on_the_predicted_image_without_noise(schedule: NoiseSchedule):
-    x, eps = np.array([0.4, -2.0]), np.array([1.0, 0.3])
-    np.testing.assert_allclose(schedule.posterior_mean(x, eps, 0), schedule.predicted_x0(x, eps, 0), rtol=1e-9)
-    assert schedule.posterior_variance[0] == 0
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -119,7 +111,7 @@ def test_learned_variance_of_the_first_step_uses_the_second_posterior():
 
 def test_arithmetic_keeps_single_precision_images_single():
     x = np.ones((2, 2), dtype=np.float32)
-    for result in (LINEAR.posterior_mean(x, x, 5), LINEAR.predicted_x0(x, x, 5), LINEAR.learned_variance(x, 5)):
+    for result in (LINEAR.predicted_x0(x, x, 5), LINEAR.learned_variance(x, 5)):
         assert result.dtype == np.float32
 
 

@@ -154,6 +154,8 @@ def test_each_plane_is_a_class_of_mirrored_slices(cube: np.ndarray):
 class Memory:
     """A denoiser that remembers the slices of each label, and takes for noise all that is not they."""
 
+    calls_at_once = 1
+
     def __init__(self, micrographs: Micrographs, edge: int):
         self.contract = ModelContract(
             name="memory",
