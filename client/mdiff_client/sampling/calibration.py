@@ -51,14 +51,14 @@ def slice_thicknesses(model: GaussianModel, plan: SamplingPlan, training: NoiseS
     averaged = plan.planes in ("average", "lagged")
     looks: dict[int, Look] = {}
     found = []
-    for i, repeat, axes in plan.asked(training):
+    for i, _, again, axes in plan.asked(training):
         if not averaged:
             looks.clear()
         for axis in axes:
             weight = plan.ratio[axis] / sum(plan.ratio) if averaged else 1.0
             looks[axis] = Look(axis, sigmas[i], widths[i], 1.0, weight)
         found.append(Thickness(widths[i], model.gain(sigmas[i], list(looks.values()))))
-        kept = noise_kept(plan, schedule, i, again=i > 0 and repeat + 1 < plan.passes(sigmas[i]))
+        kept = noise_kept(plan, schedule, i, again=again)
         looks = {axis: dataclasses.replace(look, kept=kept * look.kept) for axis, look in looks.items()}
     return tuple(found)
 

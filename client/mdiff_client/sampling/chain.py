@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdiff_client.sampling.noise import Noise, Purpose
-from mdiff_client.sampling.plan import SamplingPlan
+from mdiff_client.sampling.plan import Pass, SamplingPlan
 from mdiff_client.sampling.planes import MultiPlane
 from mdiff_client.sampling.reverse import reverse_step
 from mdiff_core import NoiseSchedule
@@ -44,16 +44,9 @@ class Chain:
 
         self._everywhere(start)
 
-    def scale_and_noise(self, i: int, repeat: int, *, again: bool) -> None:
-        """a·x + c·z, for which no answer is needed.
-
-        Args:
-            i: the step.
-            repeat: which pass of it.
-            again: and back to x_t, for another pass.
-        """
-        step = reverse_step(self._plan, self._schedule, i)
-        step = step.renoised(self._schedule, i) if again else step
+    def scale_and_noise(self, this: Pass) -> None:
+        """a·x + c·z, for which no answer is needed."""
+        step = reverse_step(self._plan, self._schedule, this.i, again=this.again)
 
         def update(slab: slice) -> None:
             x = self.x[:, slab]
@@ -61,23 +54,22 @@ class Chain:
             if self._before is not None:
                 x += np.float32(step.before) * self._before[:, slab]
             if step.variance and not self._learned:
-                x += np.float32(step.variance**0.5) * self._draw(Purpose.REVERSE, i, repeat, slab)
+                x += np.float32(step.variance**0.5) * self._draw(Purpose.REVERSE, this.i, this.repeat, slab)
 
         self._everywhere(update)
 
-    def add_prediction(self, planes: MultiPlane, i: int, repeat: int, *, again: bool) -> None:
-        """b·x̂₀, and the noise whose variance the network tells; the arguments as before."""
+    def add_prediction(self, planes: MultiPlane, this: Pass) -> None:
+        """b·x̂₀, and the noise whose variance the network tells."""
 
         def update(slab: slice) -> None:
-            step = reverse_step(self._plan, self._schedule, i, planes.v(slab))
-            step = step.renoised(self._schedule, i) if again else step
+            step = reverse_step(self._plan, self._schedule, this.i, planes.v(slab), again=this.again)
             x, x0 = self.x[:, slab], planes.x0(slab)
-            if self._before is not None and not again:
+            if self._before is not None and not this.again:
                 self._before[:, slab] = x0
             x0 *= np.float32(step.x0)
             x += x0
-            if self._learned and i > 0:
-                x += np.sqrt(step.variance, dtype=np.float32) * self._draw(Purpose.REVERSE, i, repeat, slab)
+            if self._learned and this.i > 0:
+                x += np.sqrt(step.variance, dtype=np.float32) * self._draw(Purpose.REVERSE, this.i, this.repeat, slab)
 
         self._everywhere(update)
 

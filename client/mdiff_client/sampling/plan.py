@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -98,6 +98,22 @@ class ImagePlan:
         return levels
 
 
+class Pass(NamedTuple):
+    """One pass of a plan.
+
+    Attributes:
+        i: the step.
+        repeat: which pass of it, from 0.
+        again: it goes back to x_t afterwards, for another.
+        axes: those whose planes are asked.
+    """
+
+    i: int
+    repeat: int
+    again: bool
+    axes: tuple[int, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SamplingPlan(ImagePlan):
     """How a volume is sampled: the reverse steps of its slices, and what makes one volume of them.
@@ -158,15 +174,16 @@ class SamplingPlan(ImagePlan):
         """How many times the step at noise-to-signal ratio ``sigma`` is taken."""
         return self.harmonize if self.band is None or self.band[0] <= sigma <= self.band[1] else 1
 
-    def asked(self, training: NoiseSchedule) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-        """Every pass in order: the step i, which pass of it, and the axes whose planes are asked."""
+    def asked(self, training: NoiseSchedule) -> Iterator[Pass]:
+        """Every pass in order."""
         schedule, order, passed = self.schedule(training), _order(self.ratio), 0
         for i in reversed(range(len(schedule))):
-            for repeat in range(self.passes(schedule.sigma[i].item())):
+            passes = self.passes(schedule.sigma[i].item())
+            for repeat in range(passes):
                 everything = self.planes == "average" or (self.planes == "lagged" and passed == 0)
                 # Algorithm 1 turns to the next plane with the step, the others with every pass.
                 one = order[(i if self.planes == "turn" else passed) % len(order)]
-                yield i, repeat, (0, 1, 2) if everything else (one,)
+                yield Pass(i, repeat, i > 0 and repeat + 1 < passes, (0, 1, 2) if everything else (one,))
                 passed += 1
 
     def evaluations(self, training: NoiseSchedule) -> int:

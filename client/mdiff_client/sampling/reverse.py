@@ -38,8 +38,18 @@ class ReverseStep:
         return ReverseStep(scale * self.state, scale * self.x0, (1 - beta) * self.variance + beta, scale * self.before)
 
 
-def reverse_step(plan: ImagePlan, schedule: NoiseSchedule, i: int, v: Array | None = None) -> ReverseStep:
-    """The step that the plan asks for; ``v`` is the network's, where the variance is learned."""
+def reverse_step(
+    plan: ImagePlan, schedule: NoiseSchedule, i: int, v: Array | None = None, *, again: bool = False
+) -> ReverseStep:
+    """The step that the plan asks for, or that and back ``again``.
+
+    ``v`` is the network's, where the variance is learned.
+    """
+    step = _reverse_step(plan, schedule, i, v)
+    return step.renoised(schedule, i) if again else step
+
+
+def _reverse_step(plan: ImagePlan, schedule: NoiseSchedule, i: int, v: Array | None) -> ReverseStep:
     if plan.sampler == "ddpm":
         return ddpm_step(schedule, i, v)
     if plan.sampler == "dpm-solver++":
@@ -52,11 +62,8 @@ def reverse_step(plan: ImagePlan, schedule: NoiseSchedule, i: int, v: Array | No
 
 def noise_kept(plan: ImagePlan, schedule: NoiseSchedule, i: int, *, again: bool) -> float:
     """Share of the noise of x_t, in standard deviations, that is left after a step, or after a step and back."""
-    step = reverse_step(plan, schedule, i)
-    if again:
-        step, left = step.renoised(schedule, i), 1 - schedule.alpha_bar[i].item()
-    else:
-        left = 1 - schedule.alpha_bar_previous[i].item()
+    step = reverse_step(plan, schedule, i, again=again)
+    left = 1 - (schedule.alpha_bar if again else schedule.alpha_bar_previous)[i].item()
     assert isinstance(step.variance, float)
     return max(0.0, 1 - step.variance / left) ** 0.5 if left > 0 else 0.0
 

@@ -74,13 +74,11 @@ def sample(
     calls = ThreadPoolExecutor(max(plane.denoiser.calls_at_once for plane in planes))
     try:
         multi = MultiPlane(planes, condition, plan, shape, fractions, fixed, calls, on_evaluation, learned=learned)
-        for (i, repeat, axes), thickness in zip(plan.asked(training), thicknesses, strict=False):
-            again = i > 0 and repeat + 1 < plan.passes(sigmas[i])
-            shift = noise.shift(i, repeat, shape[1:])
-            meanwhile = partial(chain.scale_and_noise, i, repeat, again=again)
-            alpha_bar = schedule.alpha_bar[i].item()
-            multi.ask(chain.x, alpha_bar, axes, thickness, shift, correlations[i], meanwhile)
-            chain.add_prediction(multi, i, repeat, again=again)
+        for this, thickness in zip(plan.asked(training), thicknesses, strict=False):
+            shift, alpha_bar = noise.shift(this.i, this.repeat, shape[1:]), schedule.alpha_bar[this.i].item()
+            meanwhile = partial(chain.scale_and_noise, this)
+            multi.ask(chain.x, alpha_bar, this.axes, thickness, shift, correlations[this.i], meanwhile)
+            chain.add_prediction(multi, this)
     finally:
         # A call that is still under way ends with the denoiser's connection.
         calls.shutdown(wait=False, cancel_futures=True)

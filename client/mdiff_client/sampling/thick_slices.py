@@ -121,13 +121,17 @@ class GaussianModel:
     def _fit(self, sigma: float, looks: Sequence[Look]) -> tuple[float, float]:
         """Relative squared error, and gain, of the best multiple of the mean of what was answered."""
         exact = self._volume / (self._volume + sigma**2)
-        answers = [look.weight * self._answer(look) for look in looks]
+        # Looks at one time saw one noise: their answers add up.
+        answers: dict[tuple[float, float], Floats] = {}
+        for look in looks:
+            time = look.sigma, look.kept
+            answers[time] = answers.get(time, 0.0) + look.weight * self._answer(look)
         cross = square = 0.0
-        for one, answer in zip(looks, answers, strict=True):
-            cross += self._power(answer * exact, one.kept * one.sigma * sigma)
-            for two, other in zip(looks, answers, strict=True):
-                kept = 1.0 if one.kept == two.kept else min(one.kept, two.kept) / max(one.kept, two.kept)
-                square += self._power(answer * other, kept * one.sigma * two.sigma)
+        for (one, kept), answer in answers.items():
+            cross += self._power(answer * exact, kept * one * sigma)
+            for (two, later), other in answers.items():
+                common = 1.0 if kept == later else min(kept, later) / max(kept, later)
+                square += self._power(answer * other, common * one * two)
         return 1 - cross**2 / (square * self._power(exact**2, sigma**2)), cross / square
 
     def _power(self, transfer: Floats, noise: float) -> float:
