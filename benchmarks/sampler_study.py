@@ -29,14 +29,15 @@ from conditions import ONNXRUNTIME, conditions
 
 from mdiff_client.denoisers import Denoiser
 from mdiff_client.denoisers.place import Place
-from mdiff_client.evaluation import compare
+from mdiff_client.evaluation import ALL_AXES, Comparison, compare_volumes
 from mdiff_client.phases import to_labels
 from mdiff_client.progress import progress
+from mdiff_client.report import comparison_cells
 from mdiff_client.sampling import PLANS, SamplingPlan, sample
 from mdiff_client.sampling.chain import Chain
 from mdiff_client.sampling.noise import Purpose
 from mdiff_client.sampling.tilt import Tilt
-from mdiff_core import Descriptors, ModelContract
+from mdiff_core import ModelContract
 from mdiff_core.command import run_app
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -212,11 +213,9 @@ def _measured(denoiser: Denoiser, point: Point, count: int, advance: Callable[[]
                 fractions = [contract.references[phase.name].fraction for phase in contract.phases]
                 field = Tilt.of_shares(np.clip(field, -1, 1), fractions)(field)
             volumes.append(to_labels(field, contract))
-    phases = {}
-    for label, phase in enumerate(contract.phases):
-        reference = contract.references[phase.name]
-        samples = [Descriptors.of(labels == label, len(reference.s2) - 1) for labels in volumes]
-        phases[phase.name] = dataclasses.asdict(compare(samples, reference))
+    names = [phase.name for phase in contract.phases]
+    references = {name: contract.references[name] for name in names}
+    compared = compare_volumes(volumes, {ALL_AXES: references}, names)[ALL_AXES]
     return {
         "model": contract.name,
         "group": point.group,
@@ -225,7 +224,7 @@ def _measured(denoiser: Denoiser, point: Point, count: int, advance: Callable[[]
         "volumes": count,
         "seconds": statistics.median(seconds),
         "wrap_ratio": float(np.mean([_wrap_ratio(labels) for labels in volumes])),
-        "phases": phases,
+        "phases": {name: dataclasses.asdict(of) for name, of in compared.items()},
         "conditions": conditions(ONNXRUNTIME),
     }
 
@@ -285,13 +284,8 @@ def _rows(files: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def _cells(phase: str, of: dict[str, Any], row: dict[str, Any]) -> str:
-    def error(key: str) -> str:
-        low, high = of[f"{key}_error_interval_percent"]
-        return f"{of[f'{key}_error_percent']:.1f} [{low:.1f}, {high:.1f}]"
-
-    fraction = f"{of['fraction']:.3f} ({of['fraction_reference']:.3f})"
-    surface = f"{of['specific_surface']:.4f} ({of['specific_surface_reference']:.4f})"
-    return " | ".join([phase, fraction, surface, error("s2"), error("lineal_path"), f"{row['wrap_ratio']:.2f}"])
+    name, _, *figures = comparison_cells(phase, Comparison(**of))
+    return " | ".join([name, *figures, f"{row['wrap_ratio']:.2f}"])
 
 
 if __name__ == "__main__":

@@ -33,10 +33,11 @@ from mdiff_client.denoisers import Denoiser, network_inputs
 from mdiff_client.denoisers.connection import Connection
 from mdiff_client.denoisers.place import Place
 from mdiff_client.denoisers.triton import TritonDenoiser
-from mdiff_client.evaluation import compare
+from mdiff_client.evaluation import ALL_AXES, compare_volumes
 from mdiff_client.phases import to_labels
+from mdiff_client.report import comparison_cells
 from mdiff_client.sampling import named_plan, sample
-from mdiff_core import Descriptors, ModelContract
+from mdiff_core import ModelContract
 from mdiff_core.command import run_app
 from mdiff_core.repository import onnx_file
 from mdiff_export.precision import to_float16
@@ -142,24 +143,10 @@ def _labels(engine: Engine, contract: ModelContract, volumes: int) -> np.ndarray
 
 def _print_quality(name: str, contract: ModelContract, volumes: np.ndarray, reference: np.ndarray) -> None:
     names = [phase.name for phase in contract.phases]
-    lags = {phase: len(of.s2) - 1 for phase, of in contract.references.items()}
-    measured: dict[str, list[Descriptors]] = {phase: [] for phase in lags}
-    for labels in volumes:
-        for phase, samples in measured.items():
-            samples.append(Descriptors.of(labels == names.index(phase), lags[phase]))
-    for phase, samples in measured.items():
-        of = compare(samples, contract.references[phase])
-        print(
-            f"| {name} | {100 * np.mean(volumes != reference):.2f} % | {phase} "
-            f"| {of.fraction:.3f} ({of.fraction_reference:.3f}) "
-            f"| {of.specific_surface:.4f} ({of.specific_surface_reference:.4f}) "
-            f"| {_with_interval(of.s2_error_percent, of.s2_error_interval_percent)} "
-            f"| {_with_interval(of.lineal_path_error_percent, of.lineal_path_error_interval_percent)} |"
-        )
-
-
-def _with_interval(error: float, interval: tuple[float, float]) -> str:
-    return f"{error:.1f} [{interval[0]:.1f}, {interval[1]:.1f}]"
+    compared = compare_volumes(volumes, {ALL_AXES: contract.references}, names)[ALL_AXES]
+    for phase, of in compared.items():
+        cell, _, *figures = comparison_cells(phase, of)
+        print(f"| {name} | {100 * np.mean(volumes != reference):.2f} % | {' | '.join([cell, *figures])} |")
 
 
 def _engines(path: Path, contract: ModelContract, scratch: Path) -> dict[str, Engine]:

@@ -113,7 +113,7 @@ def evaluate(store: VolumeStore, reference: Labels | None = None, floor: Labels 
     else:
         references, along = _references(reference, contract, names)
     volumes = (store.labels(index) for index in indices)
-    compared = _compared(volumes, {ALL_AXES: references, **along}, names)
+    compared = compare_volumes(volumes, {ALL_AXES: references, **along}, names)
     crops = random_crops(floor, contract.image_size[0], CROPS) if floor is not None else None
     return Evaluation(
         model=contract.name,
@@ -121,7 +121,7 @@ def evaluate(store: VolumeStore, reference: Labels | None = None, floor: Labels 
         volumes=len(indices),
         evaluations=store.record(indices[0])["evaluations"],
         phases=compared.pop(ALL_AXES),
-        floor=_compared(crops, {ALL_AXES: references}, names)[ALL_AXES] if crops else {},
+        floor=compare_volumes(crops, {ALL_AXES: references}, names)[ALL_AXES] if crops else {},
         along=compared,
     )
 
@@ -177,10 +177,16 @@ def _references(
     return reference_descriptors(real, names, contract.image_size), along
 
 
-def _compared(
+def compare_volumes(
     volumes: Iterable[Labels], references: Mapping[str, References], names: Sequence[str]
 ) -> dict[str, dict[str, Comparison]]:
-    """Volumes beside references along each axis or over all of them, by phase; one volume in memory at a time."""
+    """Volumes beside references along each axis or over :data:`ALL_AXES`, by phase; one volume in memory at a time.
+
+    ``names``: of the phases, in the order of their labels.
+
+    Raises:
+        DataError: no volumes, or a reference without its phase.
+    """
     samples: dict[str, dict[str, list[Descriptors]]] = {
         axis: {name: [] for name in of_axis} for axis, of_axis in references.items()
     }

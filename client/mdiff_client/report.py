@@ -156,14 +156,16 @@ def _text(title: str, plan: str, condition: str, comparisons: Mapping[str, Compa
     if not comparisons:
         return "\n".join(head)
     rows = [_COLUMNS, ["-" * len(column) for column in _COLUMNS]]
-    rows += [_row(name, comparison) for name, comparison in comparisons.items()]
+    rows += [comparison_cells(name, comparison) for name, comparison in comparisons.items()]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     explained = "In parentheses the reference, in brackets the 95 % interval over the samples."
     return "\n".join([*head, "", *(f"| {line} |" for line in lines), "", explained])
 
 
-def _row(name: str, of: Comparison) -> list[str]:
+def comparison_cells(name: str, of: Comparison) -> list[str]:
+    """A comparison in the cells of a table: name, samples, fraction, specific surface, S2 and LP error."""
+
     def error(value: float, interval: tuple[float, float]) -> str:
         # One sample tells nothing about the scatter of its kind.
         return f"{value:.1f}" if of.samples == 1 else f"{value:.1f} [{interval[0]:.1f}, {interval[1]:.1f}]"
