@@ -26,7 +26,7 @@ def context(folder):
     ("path", "seen"),
     [
         ("pyproject.toml", True),
-        ("client/mdiff_client/cli.py", True),
+        ("client/mdiff_client/cli/app.py", True),
         ("serving/model_repository/new/1/model.onnx", True),
         ("docker/requirements.py", True),
         ("docker/volumes/rve.zarr/zarr.json", False),

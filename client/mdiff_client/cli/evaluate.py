@@ -1,0 +1,44 @@
+"""Command ``evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mdiff_client.cli.app import app
+from mdiff_client.cli.options import Json
+from mdiff_client.cli.output import report
+from mdiff_core.errors import UsageError
+
+
+@app.command("evaluate")
+def evaluate_command(
+    volumes: Annotated[Path, typer.Argument(help="Zarr store made by generate3d.")],
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Real volume or image (TIFF, NPY, RAW) to compare with; none: the training data."),
+    ] = None,
+    floor: Annotated[
+        Path | None,
+        typer.Option(help="Real volume or image: also report how far real crops of it are from the reference."),
+    ] = None,
+    phases: Annotated[
+        str | None,
+        typer.Option(help="Phases and their values in the real data, as rest=0+2,active=1; none: 0, 1, 2 …"),
+    ] = None,
+    raw_shape: Annotated[str | None, typer.Option(help="Shape of real data in a RAW file, as 300x64x64.")] = None,
+    json: Json = False,
+) -> None:
+    """Report phase fraction, specific surface, S2 and LP error of volumes against real material."""
+    from mdiff_client.evaluation import evaluate, read_labels
+    from mdiff_client.store import VolumeStore
+    from mdiff_images import parse_shape
+
+    if phases and not (against or floor):
+        raise UsageError("--phases is about real data: give it with --against or --floor")
+    store = VolumeStore.open(volumes)
+    shape = parse_shape(raw_shape) if raw_shape else None
+    reference, real = (read_labels(path, store.contract, phases, shape) if path else None for path in (against, floor))
+    report(store, evaluate(store, reference, real), json)

@@ -1,0 +1,84 @@
+"""Options that several commands have, and what they stand for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mdiff_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from mdiff_client.denoisers.place import Place
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        envvar="MDIFF_URL",
+        help="gRPC address of a Triton server, host:port, or dns:///host:port; none: the embedded engine. "
+        "A bearer token is taken from MDIFF_TOKEN alone.",
+    ),
+]
+TlsCa = Annotated[
+    Path | None,
+    typer.Option(envvar="MDIFF_TLS_CA", help="PEM certificates that the server's must be signed by: turns TLS on."),
+]
+TlsCert = Annotated[
+    Path | None,
+    typer.Option(envvar="MDIFF_TLS_CERT", help="PEM certificate of this client, for a server that demands one."),
+]
+TlsKey = Annotated[Path | None, typer.Option(envvar="MDIFF_TLS_KEY", help="Its PEM private key.")]
+Repository = Annotated[
+    Path | None, typer.Option(help="Model repository of the embedded engine; none: the bundled one.")
+]
+Timeout = Annotated[float, typer.Option(help="Seconds that one call to the server may take.")]
+Model = Annotated[str, typer.Option(help="Model: see mdiff-client info.")]
+Class = Annotated[str | None, typer.Option("--class", help="Class to sample; none: any.")]
+Fraction = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Phase fraction to ask for, as PHASE=0.4, once for each phase but one; of two phases 0.4 is the second's."
+    ),
+]
+Guidance = Annotated[
+    float, typer.Option(help="Strength of class and fraction: 1 as trained, more exaggerates them at twice the cost.")
+]
+Patience = Annotated[float, typer.Option(help="Seconds to keep trying while the server is unavailable.")]
+Grey = Annotated[bool, typer.Option("--grey", help="Store grey levels in [-1, 1] instead of phases.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+LogJson = Annotated[
+    bool, typer.Option("--log-json", help="Log events to stderr, a JSON object a line, instead of the progress bar.")
+]
+
+
+def place_of(
+    url: str | None,
+    repository: Path | None,
+    tls_ca: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    timeout: float,
+    patience: float = 0.0,
+) -> Place:
+    """Where the models are.
+
+    Raises:
+        UsageError: options that do not go together.
+    """
+    from mdiff_client.denoisers.connection import Connection
+    from mdiff_client.denoisers.place import Place
+    from mdiff_core.tls import Certificates
+
+    # A variable stands for every command of a shell, an option for this one.
+    if repository and url == os.environ.get("MDIFF_URL"):
+        url = None
+    if not url:
+        files = {"MDIFF_TLS_CA": tls_ca, "MDIFF_TLS_CERT": tls_cert, "MDIFF_TLS_KEY": tls_key}
+        if any(path and str(path) != os.environ.get(name) for name, path in files.items()):
+            raise UsageError("--tls-ca, --tls-cert and --tls-key are about a server: give --url")
+        return Place(None, repository)
+    token = os.environ.get("MDIFF_TOKEN")  # no option, whose value every user of this machine could read
+    return Place(Connection(url, timeout, patience, Certificates(tls_ca, tls_cert, tls_key), token), repository)

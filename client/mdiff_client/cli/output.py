@@ -1,0 +1,54 @@
+"""What the commands of sampling tell: costs, the run's events, and how near the samples are."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from mdiff_client.denoisers.timed import Latency
+    from mdiff_client.evaluation import Evaluation
+    from mdiff_client.store import VolumeStore
+
+_logger = logging.getLogger(__name__)
+
+
+def started(out: Path, model: str, seed: int, **counts: int) -> float:
+    """Log that a run begins; the value is when."""
+    _logger.info("run started", extra={"figures": {"out": str(out), "model": model, "seed": seed, **counts}})
+    return time.perf_counter()
+
+
+def finished(began: float, latency: Latency | None) -> None:
+    """Log that the run that began then is done."""
+    from mdiff_client.report import latency_json
+
+    seconds = time.perf_counter() - began
+    _logger.info("run finished", extra={"figures": {"seconds": seconds, **latency_json(latency)}})
+
+
+def print_costs(costs: Mapping[str, int | str], json: bool, latency: Latency | None = None) -> None:
+    """What a run costs, or has cost."""
+    from mdiff_client.report import costs_text, latency_json, latency_text
+
+    if json:
+        typer.echo(dumps({**costs, **latency_json(latency)}))
+    else:
+        typer.echo("\n".join([costs_text(costs), *([latency_text(latency)] if latency else [])]))
+
+
+def report(store: VolumeStore, evaluation: Evaluation, json: bool, latency: Latency | None = None) -> None:
+    """How near the volumes of a store are to their material."""
+    from mdiff_client.report import evaluation_json, evaluation_text
+
+    asked_for = store.condition.described(store.contract)
+    if json:
+        typer.echo(evaluation_json(evaluation, store.condition, asked_for, latency))
+    else:
+        typer.echo(evaluation_text(evaluation, asked_for, latency))

@@ -1,0 +1,42 @@
+"""Command ``preview``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mdiff_client.cli.app import app
+from mdiff_core.errors import DataError
+from mdiff_core.outputs import check_new
+
+
+@app.command("preview")
+def preview_command(
+    volumes: Annotated[Path, typer.Argument(help="Zarr store made by generate3d.")],
+    out: Annotated[Path, typer.Argument(help="PNG to write.")],
+    volume: Annotated[int, typer.Option(min=0, help="Which volume of the store.")] = 0,
+    phase: Annotated[str | None, typer.Option(help="Phase shown as bodies; none: the last one.")] = None,
+) -> None:
+    """Draw a volume: three orthogonal sections and a 3D view."""
+    import numpy as np
+
+    from mdiff_client.pictures import preview
+    from mdiff_client.store import VolumeStore
+
+    check_new(out)
+    store = VolumeStore.open(volumes)
+    contract, array = store.contract, store.read(volume)
+    picture = preview(
+        array,
+        phases=contract.phases if array.dtype == np.uint8 else (),
+        highlight=contract.phase_label(phase) if phase else None,
+        voxel_size=contract.voxel_size,
+        voxel_unit=contract.voxel_unit,
+        title=f"{contract.name}, volume {volume}",
+    )
+    try:
+        picture.save(out, format="PNG")
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written ({error.strerror or error})") from error
