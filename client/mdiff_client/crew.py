@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from itertools import islice
 
 from mdiff_client.denoisers import Denoiser, Fractions, Images, Steps
 from mdiff_client.sampling import Plane
@@ -46,7 +47,7 @@ class Crew:
             self.check()
             yield
 
-    def run(self, work: Callable[[int], None], items: Sequence[int]) -> None:
+    def run(self, work: Callable[[int], None], items: Iterable[int]) -> None:
         """Do the work on every item; afterwards nothing is being written, also where it fails.
 
         Raises:
@@ -54,8 +55,16 @@ class Crew:
         """
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="mdiff-volume")
         try:
-            for done in as_completed([pool.submit(work, item) for item in items]):
-                done.result()
+            under_way: set[Future[None]] = set()
+            left = iter(items)
+            while True:
+                # No more than there are workers: what waits would be in memory, however much there is to do.
+                under_way.update(pool.submit(work, item) for item in islice(left, self._workers - len(under_way)))
+                if not under_way:
+                    return
+                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                for one in done:
+                    one.result()
         finally:
             self._halt.set()
             with self._writing:

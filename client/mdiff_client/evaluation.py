@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mdiff_client.sampling import Condition
 from mdiff_client.sampling.plan import described
 from mdiff_client.store import VolumeStore
 from mdiff_core import DataError, Descriptors, ModelContract, UsageError, error_rate, reference_descriptors
@@ -89,7 +90,12 @@ class Evaluation:
     along: dict[str, dict[str, Comparison]]
 
 
-def evaluate(store: VolumeStore, reference: Labels | None = None, floor: Labels | None = None) -> Evaluation:
+def evaluate(
+    store: VolumeStore,
+    reference: Labels | None = None,
+    floor: Labels | None = None,
+    condition: Condition | None = None,
+) -> Evaluation:
     """Compare a store's complete volumes with the contract's reference curves.
 
     Volumes that were told their phase fractions are compared with a material of those.
@@ -98,6 +104,7 @@ def evaluate(store: VolumeStore, reference: Labels | None = None, floor: Labels 
         store: labels, or grey levels of a material of phases.
         reference: phase labels of a real volume or image to compare with instead.
         floor: phase labels of a real volume or image, from which crops with the edge of the volumes are cut.
+        condition: only the volumes that were asked to be this; None: the first of the store's.
 
     Raises:
         DataError: no complete volume, or data too small.
@@ -105,11 +112,12 @@ def evaluate(store: VolumeStore, reference: Labels | None = None, floor: Labels 
     """
     contract = store.contract
     names = _phase_names(contract)
-    indices = store.complete()
+    condition = condition or store.conditions[0]
+    indices = [index for index in store.complete() if store.condition(index) == condition]
     if not indices:
-        raise DataError(f"{store.path}: there is no complete volume to evaluate")
+        raise DataError(f"{store.location}: there is no complete volume to evaluate")
     if reference is None:
-        references, along = contract.references_at(store.condition.fractions), contract.references_along
+        references, along = contract.references_at(condition.fractions), contract.references_along
     else:
         references, along = _references(reference, contract, names)
     volumes = (store.labels(index) for index in indices)

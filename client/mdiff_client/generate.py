@@ -8,7 +8,9 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +34,7 @@ from mdiff_client.sampling import (
 )
 from mdiff_client.store import VolumeStore, provenance
 from mdiff_client.thresholds import Threshold
-from mdiff_core import ModelContract, UsageError
+from mdiff_core import ModelContract, PermanentError, UsageError
 from mdiff_core.contract import AXES, PLANES
 
 _logger = logging.getLogger(__name__)
@@ -41,7 +43,7 @@ _logger = logging.getLogger(__name__)
 def generate(
     denoiser: Denoiser | Sequence[Plane],
     plan: SamplingPlan,
-    out: Path,
+    out: str | Path,
     *,
     seed: int,
     count: int,
@@ -79,32 +81,25 @@ def generate(
         UnavailableError, PermanentError: from the denoiser.
     """
     planes = list(denoiser) if isinstance(denoiser, Sequence) else planes_of(denoiser)
-    contract = contract or planes[0].denoiser.contract
-    evaluations = plan.evaluations(planes[0].denoiser.contract.schedule.build())
-    contract, convert = stored_as(contract, threshold, grey=grey)
-    more = {
-        "planes": {name: _made_by(plane, condition) for name, plane in zip(PLANES, planes, strict=True)},
-        "anchors": [_anchored(anchor) for anchor in anchors],
-        "threshold": dataclasses.asdict(threshold) if threshold else None,
-    }
+    recipe = Recipe.of(contract or planes[0].denoiser.contract, plan, anchors, threshold, grey=grey)
     store = VolumeStore.create(
-        out, contract, plan, seed, count, grey=grey, condition=condition, more=more, resume=resume
+        out,
+        recipe.contract,
+        plan,
+        seed,
+        count,
+        grey=grey,
+        conditions=[condition],
+        more={**recipe.made(), "planes": planes_made(planes, condition)},
+        resume=resume,
     )
     crew = Crew(in_flight)
     heeding = crew.heeding(planes)
 
     def make(index: int) -> None:
-        began = time.perf_counter()
-        field = sample(heeding, plan, seed, index, on_evaluation, condition, anchors)
-        seconds = time.perf_counter() - began
-        record: dict[str, object] = {"evaluations": evaluations, "seconds": seconds}
-        if threshold:
-            record["threshold"] = level = threshold.of(field)
-            field -= np.float32(level)
-        volume = convert(field, contract)
-        record["fractions"] = (
-            {} if grey else {p.name: float(np.mean(volume == i)) for i, p in enumerate(contract.phases)}
-        )
+        volume, record = recipe.volume(heeding, seed, index, condition, on_evaluation)
+        if not record.pop("finite"):
+            raise PermanentError(f"model {recipe.contract.name} answers with what is no number: volume {index} is lost")
         with crew.writing():
             store.write(index, volume, **record)
         _logger.info("volume done", extra={"figures": {"volume": index, **record}})
@@ -114,6 +109,81 @@ def generate(
     finally:
         store.remove_if_empty()
     return store
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a volume is made, but for its seed and what it is asked to be.
+
+    Attributes:
+        contract: of what is stored.
+        plan: how to sample, and what size.
+        anchors: slices that every volume contains.
+        threshold: labels of grey levels below and above it, for a model without phases.
+        grey: grey levels instead of labels.
+    """
+
+    contract: ModelContract
+    plan: SamplingPlan
+    anchors: Sequence[Anchor] = ()
+    threshold: Threshold | None = None
+    grey: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        contract: ModelContract,
+        plan: SamplingPlan,
+        anchors: Sequence[Anchor] = (),
+        threshold: Threshold | None = None,
+        *,
+        grey: bool,
+    ) -> Recipe:
+        """For volumes of the model with this contract.
+
+        Raises:
+            UsageError: the model cannot give what is asked for.
+        """
+        return cls(stored_as(contract, threshold, grey=grey), plan, anchors, threshold, grey)
+
+    def volume(
+        self,
+        planes: Sequence[Plane],
+        seed: int,
+        number: int,
+        condition: Condition,
+        on_evaluation: Callable[[], object],
+    ) -> tuple[Batch, dict[str, Any]]:
+        """Sample volume ``number`` of a seed.
+
+        Returns:
+            The volume [Z, Y, X], and what there is to note about it.
+
+        Raises:
+            UsageError: the plan or the condition does not fit the model.
+            UnavailableError, PermanentError: from the denoiser.
+        """
+        began = time.perf_counter()
+        field = sample(planes, self.plan, seed, number, on_evaluation, condition, self.anchors)
+        record: dict[str, Any] = {
+            "evaluations": self.plan.evaluations(planes[0].denoiser.contract.schedule.build()),
+            "seconds": time.perf_counter() - began,
+            "finite": bool(np.isfinite(field).all()),
+        }
+        if self.threshold:
+            record["threshold"] = level = self.threshold.of(field)
+            field -= np.float32(level)
+        volume = (to_grey if self.grey else to_labels)(field, self.contract)
+        named = () if self.grey else enumerate(self.contract.phases)
+        record["fractions"] = {phase.name: float(np.mean(volume == label)) for label, phase in named}
+        return volume, record
+
+    def made(self) -> dict[str, Any]:
+        """What a store notes of it besides contract and plan, JSON."""
+        return {
+            "anchors": [_anchored(anchor) for anchor in self.anchors],
+            "threshold": dataclasses.asdict(self.threshold) if self.threshold else None,
+        }
 
 
 def generate_images(
@@ -153,13 +223,18 @@ def generate_images(
             yield convert(fields, contract)
 
     dtype = np.float32 if grey else np.uint8
-    write_images(out, contract, provenance(contract, plan, condition, seed), count, dtype, batches())
+    write_images(out, contract, provenance(contract, plan, [condition], seed), count, dtype, batches())
     return statistics
 
 
 def image_evaluations(contract: ModelContract, plan: ImagePlan, count: int) -> int:
     """Network evaluations that ``count`` images cost."""
     return math.ceil(count / IMAGES_AT_ONCE) * plan.evaluations(contract.schedule.build())
+
+
+def planes_made(planes: Sequence[Plane], condition: Condition) -> dict[str, dict[str, str | None]]:
+    """What denoises each plane, by its name: model, class and the weights' sha256."""
+    return {name: _made_by(plane, condition) for name, plane in zip(PLANES, planes, strict=True)}
 
 
 def _made_by(plane: Plane, condition: Condition) -> dict[str, str | None]:
@@ -178,10 +253,8 @@ def _anchored(anchor: Anchor) -> dict[str, str | int]:
     return {"axis": AXES[anchor.axis], "index": anchor.index, "sha256": digest}
 
 
-def stored_as(
-    contract: ModelContract, threshold: Threshold | None, *, grey: bool
-) -> tuple[ModelContract, Callable[[npt.NDArray[np.floating], ModelContract], Batch]]:
-    """The contract of the volumes that are stored, and what makes them of x_0.
+def stored_as(contract: ModelContract, threshold: Threshold | None, *, grey: bool) -> ModelContract:
+    """The contract of the volumes that are stored.
 
     Raises:
         UsageError: the model cannot give what is asked for.
@@ -189,7 +262,8 @@ def stored_as(
     if threshold and grey:
         raise UsageError("--grey stores grey levels, --threshold labels: ask for one of them")
     contract = threshold.contract(contract) if threshold else contract
-    return contract, _converter(contract, grey)
+    _converter(contract, grey)
+    return contract
 
 
 def _converter(contract: ModelContract, grey: bool) -> Callable[[npt.NDArray[np.floating], ModelContract], Batch]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 from mdiff_client.sampling import SamplingPlan, changed, named_plan
 from mdiff_client.sampling.plan import DEFAULT
-from mdiff_core import DataError, UsageError
+from mdiff_client.toml_files import fields_of, load
+from mdiff_core import UsageError
 from mdiff_images import parse_shape
 
 
@@ -28,23 +28,20 @@ def read_plan(name_or_file: str, **changes: object) -> SamplingPlan:
     if not name_or_file.endswith(".toml"):
         return named_plan(name_or_file, **changes)
     path = Path(name_or_file)
-    try:
-        fields = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise UsageError(f"{path}: not valid TOML ({error})") from error
-    hints = get_type_hints(SamplingPlan)
-    base = named_plan(str(_field(path, "plan", fields.pop("plan", DEFAULT), str)))
-    unknown = sorted(set(fields) - set(hints))
-    if unknown:
-        raise UsageError(f"{path}: a plan has no {', '.join(unknown)}: it has plan, {', '.join(hints)}")
+    fields = load(path)
     if fields.get("periodic") == "none":
         fields["periodic"] = ""
-    values = {name: _field(path, name, value, hints[name]) for name, value in fields.items()}
+    values = fields_of(path, "a plan", fields, {"plan": str, **get_type_hints(SamplingPlan)})
+    base = named_plan(values.pop("plan", DEFAULT))
     absent = {name: None for name, value in values.items() if value is None}
     made = dataclasses.replace(changed(base, **values), **absent)  # type: ignore[arg-type]
     return changed(made, **changes)
+
+
+def stored_plan(fields: Mapping[str, Any]) -> SamplingPlan:
+    """The plan that a store's metadata tells."""
+    lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+    return SamplingPlan(**{**fields, **lists})
 
 
 def parse_size(text: str) -> tuple[int, int, int]:
@@ -74,41 +71,3 @@ def parse_ratio(text: str) -> tuple[int, int, int]:
     if match is None:
         raise UsageError(f"plane ratio {text!r}: give those of xy, xz and yz, as 2:1:1")
     return int(match[1]), int(match[2]), int(match[3])
-
-
-def _field(path: Path, name: str, value: object, kind: object) -> object:
-    try:
-        return _read(value, kind)
-    except TypeError as error:
-        raise UsageError(f"{path}: {name} = {value!r}: give {_named(kind)}") from error
-
-
-def _read(value: object, kind: object) -> object:
-    """A TOML value as the type ``kind``; TypeError where it is none."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is UnionType:
-        if value == "none":
-            return None
-        return _read(value, next(of for of in arguments if of is not NoneType))
-    if origin is Literal and value in arguments:
-        return value
-    if origin is tuple and isinstance(value, list) and len(value) == len(arguments):
-        return tuple(_read(item, of) for item, of in zip(value, arguments, strict=True))
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is kind:
-        return value
-    raise TypeError
-
-
-def _named(kind: object) -> str:
-    """A type in a user's words."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is UnionType:
-        return f'{_named(next(of for of in arguments if of is not NoneType))}, or "none"'
-    if origin is Literal:
-        return f"one of {', '.join(map(str, arguments))}"
-    if origin is tuple:
-        return f"[{', '.join(map(_named, arguments))}]"
-    names: dict[object, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-    return names[kind]

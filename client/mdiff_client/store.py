@@ -1,18 +1,21 @@
 """Volumes in zarr: one array whose first axis counts them, with OME-Zarr metadata and provenance.
 
 OUT.zarr/
-  zarr.json             OME-Zarr 0.5 metadata; under "mdiff": contract, plan, condition, seed, version, planes, anchors
   0/                    [volume, z, y, x], uint8 labels or float32 grey levels; one shard is one volume
+  zarr.json             OME-Zarr 0.5 metadata; under "mdiff": contract, plan, conditions, seed, version, planes …
   records/000000.json   written last: a volume without its record is not complete
+  …/000000.json         other documents about a volume
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -20,135 +23,169 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import zarr
+from zarr.abc.store import Store
 
 from mdiff_client.phases import to_labels
 from mdiff_client.sampling import UNCONDITIONAL, Condition, ImagePlan, SamplingPlan
+from mdiff_client.storage import Storage, document, numbered, numbers
 from mdiff_core import DataError, ModelContract, UsageError
-from mdiff_core.outputs import check_new
+from mdiff_core.contract import AXES
 
 _CHUNKS = range(16, 65)  # edges of a chunk
-_ARRAY, _RECORDS = "0", "records"
+_ARRAY = "0"
+RECORDS = "records"
 _SHORT = 40  # characters of a value in a message
 
 
 @dataclass(frozen=True)
 class VolumeStore:
-    """A store of volumes made with one model, plan and seed.
+    """A store of volumes made with one model and plan.
 
     Attributes:
-        path: the zarr folder.
+        storage: where it lies.
         contract: contract of the model.
-        plan: the sampling plan's fields.
-        condition: what the volumes were asked to be.
-        seed: seed of the library.
+        made: what made the volumes, JSON: version, contract, plan, conditions, seed and more.
     """
 
-    path: Path
+    storage: Storage
     contract: ModelContract
-    plan: Mapping[str, Any]
-    condition: Condition
-    seed: int
+    made: Mapping[str, Any]
 
     @classmethod
     def create(
         cls,
-        path: Path,
+        location: str | Path,
         contract: ModelContract,
         plan: SamplingPlan,
-        seed: int,
+        seed: int | None,
         count: int,
         *,
         grey: bool,
-        condition: Condition = UNCONDITIONAL,
+        conditions: Sequence[Condition] = (UNCONDITIONAL,),
         more: Mapping[str, Any] | None = None,
         resume: bool = False,
     ) -> VolumeStore:
         """Create an empty store for ``count`` volumes.
 
         Args:
-            path: the zarr folder.
+            location: the zarr folder, or the URL of one in an object store.
             contract: of the model.
             plan: how and in what size they are sampled.
-            seed: of the library.
+            seed: of all volumes; None where each has its own.
             count: number of volumes.
             grey: float32 grey levels instead of uint8 labels.
-            condition: what the volumes are asked to be.
+            conditions: what the volumes are asked to be, an equal number of them in turn each.
             more: what else made the volumes, JSON.
             resume: open it instead, where it is there and was created with the same arguments.
 
         Raises:
-            UsageError: ``path`` exists, or was not created with the same arguments, or the plan's size does not fit the
-                model.
-            DataError: ``path`` cannot be written, or what is there is no store.
+            UsageError: ``location`` exists, or was not created with the same arguments, or the plan's size does not fit
+                the model.
+            DataError: ``location`` cannot be written, or what is there is no store.
+            UnavailableError: the object store does not answer.
         """
-        size = plan.shape(contract)
-        attributes = {**provenance(contract, plan, condition, seed), **(more or {})}
-        if resume and path.exists():
-            store = cls.open(path)
-            store._check_same(attributes, (count, *size), grey)
-            try:
-                store._clear_incomplete()
-            except OSError as error:
-                raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+        size, storage = plan.shape(contract), Storage(str(location))
+        made = {**provenance(contract, plan, conditions, seed), **(more or {})}
+        if resume and storage.read("zarr.json") is not None and not _is_begun(storage):
+            store = cls.open(location)
+            store.check_same(made, (count, *size), grey=grey)
             return store
-        check_new(path)
+        if not resume:
+            storage.check_new()
         try:
-            (path / _RECORDS).mkdir(parents=True)
-            create_array(
-                path,
-                attributes,
-                contract,
-                axes=("volume", "z", "y", "x"),
-                shape=(count, *size),
-                chunks=(1, *(_chunk(n) for n in size)),
-                shards=(1, *size),
-                dtype=np.float32 if grey else np.uint8,
-            )
-        except OSError as error:
-            shutil.rmtree(path, ignore_errors=True)
-            raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
-        return cls(path, contract, attributes["plan"], condition, seed)
+            with storage.guarded("written"):
+                create_array(
+                    storage.zarr,
+                    made,
+                    contract,
+                    axes=("volume", "z", "y", "x"),
+                    shape=(count, *size),
+                    chunks=(1, *(_chunk(n) for n in size)),
+                    shards=(1, *size),
+                    dtype=np.float32 if grey else np.uint8,
+                )
+        except DataError:
+            if storage.path is not None:
+                shutil.rmtree(storage.path, ignore_errors=True)
+            raise
+        return cls.open(location)
 
     @classmethod
-    def open(cls, path: Path) -> VolumeStore:
+    def open(cls, location: str | Path) -> VolumeStore:
         """Open a store.
 
         Raises:
             DataError: not a store of mdiff's volumes.
             ContractError: its contract cannot be used.
+            UnavailableError: the object store does not answer.
         """
+        storage = Storage(str(location))
+        metadata = storage.read("zarr.json")
+        if metadata is None:
+            raise DataError(f"{location}: no such store of volumes")
         try:
-            if not path.is_dir():
-                raise DataError(f"{path}: no such store")
-            if not (path / _RECORDS).is_dir():
-                raise DataError(f"{path}: not a store of volumes made by mdiff")
-            mdiff = _attributes(path)
-            contract = ModelContract.from_json(json.dumps(mdiff["contract"]))
-            # The first stores know no conditions.
-            condition = {**dataclasses.asdict(UNCONDITIONAL), **mdiff.get("condition", {})}
-            asked = Condition(condition["label"], tuple(condition["fractions"]), condition["guidance"])
-            return cls(path, contract, mdiff["plan"], asked, mdiff["seed"])
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path}: not a store of volumes made by mdiff") from error
+            made = json.loads(metadata)["attributes"]["mdiff"]
+            contract = ModelContract.from_json(json.dumps(made["contract"]))
+            store = cls(storage, contract, made)
+            if store.conditions and "steps" in store.plan and store.axes[0] == "volume":
+                return store
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"{location}: not a store of volumes made by mdiff") from error
+        raise DataError(f"{location}: not a store of volumes made by mdiff")
+
+    @property
+    def location(self) -> str:
+        """Path or URL."""
+        return self.storage.location
+
+    @property
+    def plan(self) -> Mapping[str, Any]:
+        """The sampling plan's fields."""
+        plan: Mapping[str, Any] = self.made["plan"]
+        return plan
+
+    @cached_property
+    def conditions(self) -> tuple[Condition, ...]:
+        """What the volumes are asked to be."""
+        # The first stores know one condition, or none.
+        found = self.made.get("conditions") or [self.made.get("condition", {})]
+        defaults = dataclasses.asdict(UNCONDITIONAL)
+        return tuple(Condition(**{**defaults, **one, "fractions": tuple(one.get("fractions", ()))}) for one in found)
+
+    @cached_property
+    def axes(self) -> tuple[str, ...]:
+        """Names of the array's axes."""
+        return tuple(map(str, self.array("r").metadata.dimension_names or ()))  # type: ignore[union-attr]
+
+    @cached_property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Volumes planned, and voxels along z, y and x."""
+        count, z, y, x = self.array("r").shape
+        return count, z, y, x
+
+    def condition(self, index: int) -> Condition:
+        """What one volume is asked to be."""
+        return self.conditions[index * len(self.conditions) // self.shape[0]]
 
     def write(self, index: int, volume: npt.NDArray[np.uint8] | npt.NDArray[np.float32], **record: object) -> None:
-        """Write one volume [Z, Y, X], then its record.
+        """Write one volume [Z, Y, X], then its record, with the sha256 of the volume's bytes in C order.
 
         Raises:
             DataError: the store cannot be written.
+            UnavailableError: the object store does not answer.
         """
-        final = self._record(index)
-        partial = final.with_suffix(".partial")
-        try:
-            self._array("r+")[index] = volume
-            partial.write_text(json.dumps({"volume": index, **record}), encoding="utf-8")
-            partial.replace(final)
-        except OSError as error:
-            raise DataError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+        with self.storage.guarded("written"):
+            try:
+                self.array("r+")[index] = volume
+            except (RuntimeError, ValueError):
+                # zarr reads a shard before it writes it anew, and this one is damaged.
+                self.storage.delete(f"{_ARRAY}/c/{index}/0/0/0")
+                self.array("r+")[index] = volume
+        self.write_document(RECORDS, index, {"volume": index, **record, "sha256": digest(volume)})
 
     def complete(self) -> list[int]:
         """Indices of the volumes that are complete."""
-        return sorted(int(record.stem) for record in (self.path / _RECORDS).glob("*.json"))
+        return self.documents(RECORDS)
 
     def record(self, index: int) -> dict[str, Any]:
         """What :meth:`write` noted about a volume.
@@ -156,24 +193,63 @@ class VolumeStore:
         Raises:
             DataError: the volume is not complete.
         """
-        try:
-            text = self._record(index).read_text(encoding="utf-8")
-        except FileNotFoundError as error:
-            raise DataError(f"{self.path}: volume {index} is not there; it holds {len(self.complete())}") from error
-        try:
-            record: dict[str, Any] = json.loads(text)
-        except ValueError as error:
-            raise DataError(f"{self._record(index)}: not a record; remove it, and the run can be resumed") from error
-        return record
+        found = self.document(RECORDS, index)
+        if found is None:
+            raise DataError(f"{self.location}: volume {index} is not there; it holds {len(self.complete())}")
+        return found
+
+    def documents(self, kind: str) -> list[int]:
+        """Indices of the volumes that have a document of this kind."""
+        return numbers(self.storage.names(kind))
+
+    def document(self, kind: str, index: int) -> dict[str, Any] | None:
+        """A document about a volume; None where there is none.
+
+        Raises:
+            DataError: it is no JSON object.
+        """
+        key = numbered(kind, index)
+        text = self.storage.read(key)
+        return None if text is None else document(text, f"{self.location}/{key}")
+
+    def write_document(self, kind: str, index: int, content: Mapping[str, object]) -> None:
+        """Write a document about a volume, whole or not at all; ``kind`` is the folder it goes to.
+
+        Raises:
+            DataError: the store cannot be written.
+            UnavailableError: the object store does not answer.
+        """
+        self.storage.write(numbered(kind, index), json.dumps(content))
+
+    def remove_document(self, kind: str, index: int) -> None:
+        """Take a document about a volume away; without its record a volume is missing.
+
+        Raises:
+            DataError: the store cannot be written.
+            UnavailableError: the object store does not answer.
+        """
+        self.storage.delete(numbered(kind, index))
 
     def read(self, index: int) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
         """One complete volume [Z, Y, X].
 
         Raises:
-            DataError: the volume is not complete.
+            DataError: the volume is not complete, or damaged.
         """
         self.record(index)
-        return np.asarray(self._array("r")[index])
+        return self.voxels(index)
+
+    def voxels(self, index: int) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+        """What lies in the array [Z, Y, X], whether or not the volume is complete.
+
+        Raises:
+            DataError: it cannot be decoded.
+        """
+        with self.storage.guarded("read"):
+            try:
+                return np.asarray(self.array("r")[index])
+            except (RuntimeError, ValueError, TypeError) as error:
+                raise DataError(f"{self.location}: volume {index} is damaged ({error})") from error
 
     def labels(self, index: int) -> npt.NDArray[np.uint8]:
         """Phase labels of one complete volume [Z, Y, X], thresholded where the store holds grey levels.
@@ -190,51 +266,56 @@ class VolumeStore:
         )
 
     def remove_if_empty(self) -> None:
-        """Take a store away that holds no complete volume."""
-        if not self.complete():
-            shutil.rmtree(self.path, ignore_errors=True)
+        """Take a store on this machine away that holds no complete volume."""
+        if self.storage.path is not None and not self.complete():
+            shutil.rmtree(self.storage.path, ignore_errors=True)
 
-    def _clear_incomplete(self) -> None:
-        """Take away what a run that was killed left half written: zarr reads a shard before it writes it anew."""
-        complete = {str(index) for index in self.complete()}
-        for shard in (self.path / _ARRAY).glob("c/*"):
-            if shard.name not in complete:
-                shutil.rmtree(shard)
-        for record in (self.path / _RECORDS).glob("*.partial"):
-            record.unlink()
+    def check_same(self, made: Mapping[str, Any], shape: tuple[int, ...], *, grey: bool) -> None:
+        """Refuse to go on with other arguments than those of the store.
 
-    def _check_same(self, attributes: Mapping[str, Any], shape: tuple[int, ...], grey: bool) -> None:
-        array = self._array("r")
-        found = {**_attributes(self.path), "count": array.shape[0], "grey": array.dtype == np.float32}
+        Args:
+            made: what makes the volumes, JSON.
+            shape: their number, and voxels along z, y and x.
+            grey: grey levels, not labels.
+
+        Raises:
+            UsageError: what differs.
+        """
+        found = {**self.made, "count": self.shape[0], "grey": self.array("r").dtype == np.float32}
         # As JSON tells it: tuples are lists there.
-        asked = json.loads(json.dumps({**attributes, "count": shape[0], "grey": grey}))
+        asked = json.loads(json.dumps({**made, "count": shape[0], "grey": grey}))
         differing = [f"{name} {_short(one)}, not {_short(other)}" for name, one, other in _differences(found, asked)]
         if differing:
             raise UsageError(
-                f"{self.path} was begun with {'; '.join(differing)}: repeat the command that began it, or choose "
+                f"{self.location} was begun with {'; '.join(differing)}: repeat the command that began it, or choose "
                 "another name"
             )
 
-    def _array(self, mode: Literal["r", "r+"]) -> zarr.Array[Any]:
-        return zarr.open_array(self.path / _ARRAY, mode=mode)
-
-    def _record(self, index: int) -> Path:
-        return self.path / _RECORDS / f"{index:06d}.json"
+    def array(self, mode: Literal["r", "r+"]) -> zarr.Array[Any]:
+        """[volume, z, y, x]."""
+        return zarr.open_array(self.storage.zarr, path=_ARRAY, mode=mode)
 
 
-def provenance(contract: ModelContract, plan: ImagePlan, condition: Condition, seed: int) -> dict[str, Any]:
+def digest(volume: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> str:
+    """sha256 of a volume's bytes in C order."""
+    return hashlib.sha256(np.ascontiguousarray(volume).tobytes()).hexdigest()
+
+
+def provenance(
+    contract: ModelContract, plan: ImagePlan, conditions: Sequence[Condition], seed: int | None
+) -> dict[str, Any]:
     """What made volumes or images: with it they can be made again."""
     return {
         "version": version("mdiff"),
         "contract": json.loads(contract.to_json()),
         "plan": dataclasses.asdict(plan),
-        "condition": dataclasses.asdict(condition),
+        "conditions": [dataclasses.asdict(condition) for condition in conditions],
         "seed": seed,
     }
 
 
 def create_array(
-    path: Path,
+    store: Store | Path,
     attributes: Mapping[str, Any],
     contract: ModelContract,
     *,
@@ -244,35 +325,48 @@ def create_array(
     dtype: type[np.uint8 | np.float32],
     shards: tuple[int, ...] | None = None,
 ) -> zarr.Array[Any]:
-    """Create a group of one array, whose first axis counts and whose others are space, as OME-Zarr.
+    """Create a group of one array, whose axes z, y and x are space and whose others count, as OME-Zarr.
+
+    The group's attributes are written last: without them there is no store.
 
     Raises:
-        OSError: ``path`` cannot be written.
+        OSError: ``store`` cannot be written.
     """
     unit = {} if contract.voxel_unit == "voxel" else {"unit": contract.voxel_unit}
-    scale = [1.0, *[contract.voxel_size] * (len(axes) - 1)]
+    scale = [contract.voxel_size if axis in AXES else 1.0 for axis in axes]
     ome = {
         "version": "0.5",
         "multiscales": [
             {
                 "name": contract.name,
-                "axes": [{"name": axes[0]}, *({"name": axis, "type": "space", **unit} for axis in axes[1:])],
+                "axes": [{"name": axis, **({"type": "space", **unit} if axis in AXES else {})} for axis in axes],
                 "datasets": [{"path": _ARRAY, "coordinateTransformations": [{"type": "scale", "scale": scale}]}],
             }
         ],
     }
-    group = zarr.create_group(path, attributes={"ome": ome, "mdiff": dict(attributes)})
-    return group.create_array(_ARRAY, shape=shape, chunks=chunks, shards=shards, dtype=dtype, dimension_names=axes)
+    array = zarr.create_array(
+        store,
+        name=_ARRAY,
+        shape=shape,
+        chunks=chunks,
+        shards=shards,
+        dtype=dtype,
+        dimension_names=axes,
+        overwrite=True,
+    )
+    zarr.open_group(store, mode="r+").update_attributes({"ome": ome, "mdiff": dict(attributes)})
+    return array
+
+
+def _is_begun(storage: Storage) -> bool:
+    """Whether its creation was cut short: a group without attributes, and no volume."""
+    metadata = storage.read("zarr.json") or "{}"
+    return document(metadata, storage.location).get("attributes") == {} and not storage.names(f"{_ARRAY}/c")
 
 
 def _chunk(size: int) -> int:
     """The largest divisor of ``size`` that is a fit edge for chunks, so that they fill the shard, or all of it."""
     return max((n for n in _CHUNKS if size % n == 0), default=size)
-
-
-def _attributes(path: Path) -> dict[str, Any]:
-    attributes: dict[str, Any] = zarr.open_group(path, mode="r").attrs.asdict()["mdiff"]  # type: ignore[assignment]
-    return attributes
 
 
 def _differences(found: object, asked: object, name: str = "") -> Iterator[tuple[str, object, object]]:

@@ -10,6 +10,7 @@ from mdiff_core.descriptors import (
     two_point_correlation,
 )
 from mdiff_core.errors import (
+    BusyError,
     ContractError,
     DataError,
     MdiffError,
@@ -22,6 +23,7 @@ from mdiff_core.schedule import NoiseSchedule
 __all__ = [
     "CONTRACT_KEY",
     "CONTRACT_VERSION",
+    "BusyError",
     "ContractError",
     "DataError",
     "Descriptors",

@@ -5,7 +5,8 @@
     ├── DataError         an input file or array cannot be used: unreadable, wrong shape or type  exit code 3
     ├── ContractError     a model and its contract disagree, or the contract's version is unknown exit code 4
     ├── UnavailableError  the server cannot answer now; the same call may succeed later           exit code 5
-    └── PermanentError    the server or engine refuses, or training diverged: it will fail again  exit code 6
+    ├── PermanentError    the server or engine refuses, or training diverged: it will fail again  exit code 6
+    └── BusyError         another worker is at work on the same volumes                           exit code 7
 
 The command line prints ``str(error)`` on one line and leaves with the class's exit code. Libraries only raise.
 """
@@ -45,3 +46,9 @@ class PermanentError(MdiffError):
     """The denoiser refuses the call, or training diverged; a retry cannot succeed."""
 
     exit_code = 6
+
+
+class BusyError(MdiffError):
+    """Another worker is at work on the same volumes of a library."""
+
+    exit_code = 7

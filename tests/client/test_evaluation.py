@@ -54,7 +54,7 @@ def store_of(
     path: Path, contract: ModelContract, volume: np.ndarray, condition: Condition = UNCONDITIONAL
 ) -> VolumeStore:
     plan = PLANS["fast"]
-    store = VolumeStore.create(path, contract, plan, seed=0, count=4, grey=False, condition=condition)
+    store = VolumeStore.create(path, contract, plan, seed=0, count=4, grey=False, conditions=[condition])
     for index, crop in enumerate(random_crops(volume, 32, 3)):
         store.write(index, crop, evaluations=60)
     return store

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -42,8 +43,8 @@ def made(denoiser, out, plan=PLAN, count=3, grey=False, **options):
 
 def shards(store):
     """The bytes of every volume as they lie on the disk."""
-    files = (file for file in (store.path / "0").rglob("c/*/*/*/*") if file.is_file())
-    return {file.relative_to(store.path / "0" / "c").parts[0]: file.read_bytes() for file in files}
+    files = (file for file in (Path(store.location) / "0").rglob("c/*/*/*/*") if file.is_file())
+    return {file.relative_to(Path(store.location) / "0" / "c").parts[0]: file.read_bytes() for file in files}
 
 
 @pytest.fixture
@@ -160,8 +161,8 @@ def test_a_resumed_run_makes_what_is_missing_and_nothing_else(small, tmp_path):
     calls = len(small.batches) // 4
     store = made(small, tmp_path / "out.zarr", count=4)
     for index in (1, 3):
-        (store.path / "records" / f"{index:06d}.json").unlink()
-    shard = store.path / "0" / "c" / "3" / "0" / "0" / "0"
+        (Path(store.location) / "records" / f"{index:06d}.json").unlink()
+    shard = Path(store.location) / "0" / "c" / "3" / "0" / "0" / "0"
     shard.write_bytes(shard.read_bytes()[:40])
     small.batches.clear()
     assert shards(made(small, tmp_path / "out.zarr", count=4, resume=True)) == expected
@@ -185,7 +186,7 @@ def test_what_made_the_volumes_is_noted(told, tmp_path):
         condition=Condition(label=1),
         anchors=[Anchor(1, 3, edge)],
     )
-    noted = json.loads((store.path / "zarr.json").read_text())["attributes"]["mdiff"]
+    noted = json.loads((Path(store.location) / "zarr.json").read_text())["attributes"]["mdiff"]
     weights = told.contract.provenance.weights_sha256
     assert noted["planes"] == {
         "xy": {"model": "told", "class": "fine", "weights_sha256": weights},
@@ -195,7 +196,7 @@ def test_what_made_the_volumes_is_noted(told, tmp_path):
     (anchor,) = noted["anchors"]
     assert (anchor["axis"], anchor["index"], len(anchor["sha256"])) == ("y", 3, 64)
     with pytest.raises(UsageError, match="begun with anchors"):
-        made(planes, store.path, plan=dataclasses.replace(PLAN, size=shape), count=1, resume=True)
+        made(planes, Path(store.location), plan=dataclasses.replace(PLAN, size=shape), count=1, resume=True)
 
 
 @pytest.fixture
@@ -219,7 +220,7 @@ def test_grey_levels_are_split_at_a_threshold_which_is_noted(grey_model, tmp_pat
         assert np.array_equal(found.read(index), grey.read(index) > level)
         assert found.record(index)["threshold"] == level
         assert found.record(index)["fractions"]["bright"] == found.labels(index).mean()
-    assert VolumeStore.open(found.path).contract.phases[1].name == "bright"
+    assert VolumeStore.open(Path(found.location)).contract.phases[1].name == "bright"
 
 
 def test_a_threshold_is_for_grey_models_and_instead_of_grey(grey_model, told, tmp_path):

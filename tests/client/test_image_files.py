@@ -78,7 +78,7 @@ def test_zarr_holds_images_with_their_provenance(tmp_path, denoiser, fields):
     mdiff, ome = group.attrs["mdiff"], group.attrs["ome"]["multiscales"][0]
     assert mdiff["contract"] == json.loads(denoiser.contract.to_json())
     assert mdiff["plan"] == json.loads(json.dumps(dataclasses.asdict(PLAN)))
-    assert mdiff["condition"] == {"label": 0, "fractions": [], "guidance": 2.0}
+    assert mdiff["conditions"] == [{"label": 0, "fractions": [], "guidance": 2.0}]
     assert mdiff["seed"] == 7
     assert [axis["name"] for axis in ome["axes"]] == ["image", "y", "x"] == list(array.metadata.dimension_names)
     assert ome["datasets"][0]["coordinateTransformations"][0]["scale"] == [1.0, 0.4, 0.4]

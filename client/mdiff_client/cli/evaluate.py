@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from mdiff_client.cli.app import app
-from mdiff_client.cli.options import Json
+from mdiff_client.cli.options import Json, Volumes
 from mdiff_client.cli.output import report
 from mdiff_core.errors import UsageError
 
 
 @app.command("evaluate")
 def evaluate_command(
-    volumes: Annotated[Path, typer.Argument(help="Zarr store made by generate3d.")],
+    volumes: Volumes,
     against: Annotated[
         Path | None,
         typer.Option(help="Real volume or image (TIFF, NPY, RAW) to compare with; none: the training data."),
@@ -41,4 +41,6 @@ def evaluate_command(
     store = VolumeStore.open(volumes)
     shape = parse_shape(raw_shape) if raw_shape else None
     reference, real = (read_labels(path, store.contract, phases, shape) if path else None for path in (against, floor))
-    report(store, evaluate(store, reference, real), json)
+    made = {store.condition(index) for index in store.complete()}
+    for condition in [one for one in store.conditions if one in made] or store.conditions[:1]:
+        report(store.contract, condition, evaluate(store, reference, real, condition), json)

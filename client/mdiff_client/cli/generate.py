@@ -28,7 +28,6 @@ from mdiff_client.cli.options import (
 )
 from mdiff_client.cli.output import finished, print_costs, report, started
 from mdiff_client.log import events_on_stderr
-from mdiff_core.outputs import check_new
 
 
 @app.command()
@@ -83,7 +82,7 @@ def generate2d(
             denoiser, contract = TimedDenoiser(untimed), untimed.contract
             condition = Condition.asked(contract, class_, fraction or [], guidance, volume=False)
             evaluations = image_evaluations(contract, chosen, count)
-            began = started(out, model, seed, images=count, evaluations=evaluations)
+            began = started(out, model, seed=seed, images=count, evaluations=evaluations)
             with progress(evaluations, "evaluation", hidden=log_json) as advance:
                 statistics = generate_images(
                     denoiser,
@@ -103,7 +102,7 @@ def generate2d(
 
 @app.command()
 def generate3d(
-    out: Annotated[Path, typer.Argument(help="Zarr store to create.")],
+    out: Annotated[str, typer.Argument(help="Zarr store to create: a folder, or s3://BUCKET/NAME.zarr.")],
     url: Url = None,
     repository: Repository = None,
     model: Annotated[
@@ -189,6 +188,7 @@ def generate3d(
     from mdiff_client.progress import progress
     from mdiff_client.report import costs
     from mdiff_client.sampling import default_plan
+    from mdiff_client.storage import Storage
     from mdiff_client.store import VolumeStore
     from mdiff_client.thresholds import Threshold
 
@@ -205,7 +205,7 @@ def generate3d(
         }
         split = Threshold.parse(threshold) if threshold else None
         if not resume:
-            check_new(out)
+            Storage(out).check_new()
         place = place_of(url, repository, tls_ca, tls_cert, tls_key, timeout, patience)
         with open_models(place, model, plane or []) as models:
             contract = models.contract
@@ -216,9 +216,9 @@ def generate3d(
             if dry_run:
                 print_costs(costs(contract, chosen, count, condition, grey=grey), json)
                 return
-            missing = count - (len(VolumeStore.open(out).complete()) if resume and out.exists() else 0)
+            missing = count - (len(VolumeStore.open(out).complete()) if resume and Storage(out).exists() else 0)
             evaluations = missing * chosen.evaluations(contract.schedule.build())
-            began = started(out, contract.name, seed, volumes=missing, evaluations=evaluations)
+            began = started(out, contract.name, seed=seed, volumes=missing, evaluations=evaluations)
             with progress(evaluations, "evaluation", hidden=log_json) as advance:
                 store = generate(
                     planes,
@@ -239,6 +239,6 @@ def generate3d(
         latency = models.latency()
         finished(began, latency)
         if store.contract.phases:
-            report(store, evaluate(store), json, latency)
+            report(store.contract, condition, evaluate(store), json, latency)
         else:
             print_costs(costs(contract, chosen, count, condition, grey=grey), json, latency)

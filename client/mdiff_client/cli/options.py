@@ -47,6 +47,7 @@ Guidance = Annotated[
 ]
 Patience = Annotated[float, typer.Option(help="Seconds to keep trying while the server is unavailable.")]
 Grey = Annotated[bool, typer.Option("--grey", help="Store grey levels in [-1, 1] instead of phases.")]
+Volumes = Annotated[str, typer.Argument(help="Zarr store of volumes: a folder, or s3://BUCKET/NAME.zarr.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 LogJson = Annotated[

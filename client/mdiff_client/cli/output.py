@@ -14,14 +14,15 @@ import typer
 if TYPE_CHECKING:
     from mdiff_client.denoisers.timed import Latency
     from mdiff_client.evaluation import Evaluation
-    from mdiff_client.store import VolumeStore
+    from mdiff_client.sampling import Condition
+    from mdiff_core import ModelContract
 
 _logger = logging.getLogger(__name__)
 
 
-def started(out: Path, model: str, seed: int, **counts: int) -> float:
+def started(out: str | Path, model: str, **counts: int) -> float:
     """Log that a run begins; the value is when."""
-    _logger.info("run started", extra={"figures": {"out": str(out), "model": model, "seed": seed, **counts}})
+    _logger.info("run started", extra={"figures": {"out": str(out), "model": model, **counts}})
     return time.perf_counter()
 
 
@@ -43,12 +44,18 @@ def print_costs(costs: Mapping[str, int | str], json: bool, latency: Latency | N
         typer.echo("\n".join([costs_text(costs), *([latency_text(latency)] if latency else [])]))
 
 
-def report(store: VolumeStore, evaluation: Evaluation, json: bool, latency: Latency | None = None) -> None:
-    """How near the volumes of a store are to their material."""
+def report(
+    contract: ModelContract,
+    condition: Condition,
+    evaluation: Evaluation,
+    json: bool,
+    latency: Latency | None = None,
+) -> None:
+    """How near volumes of one condition are to their material."""
     from mdiff_client.report import evaluation_json, evaluation_text
 
-    asked_for = store.condition.described(store.contract)
+    asked_for = condition.described(contract)
     if json:
-        typer.echo(evaluation_json(evaluation, store.condition, asked_for, latency))
+        typer.echo(evaluation_json(evaluation, condition, asked_for, latency))
     else:
         typer.echo(evaluation_text(evaluation, asked_for, latency))

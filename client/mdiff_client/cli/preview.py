@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from mdiff_client.cli.app import app
+from mdiff_client.cli.options import Volumes
 from mdiff_core.errors import DataError
 from mdiff_core.outputs import check_new
 
 
 @app.command("preview")
 def preview_command(
-    volumes: Annotated[Path, typer.Argument(help="Zarr store made by generate3d.")],
+    volumes: Volumes,
     out: Annotated[Path, typer.Argument(help="PNG to write.")],
     volume: Annotated[int, typer.Option(min=0, help="Which volume of the store.")] = 0,
     phase: Annotated[str | None, typer.Option(help="Phase shown as bodies; none: the last one.")] = None,

@@ -1,0 +1,1 @@
+"""Libraries of RVEs: many volumes, made by many workers, every one accounted for."""

@@ -1,0 +1,97 @@
+"""The table of a library: a row for each volume."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import zarr
+from zarr.errors import ZarrUserWarning
+
+from mdiff_client.library.lease import WORKERS
+from mdiff_client.library.library import FAILED, missing
+from mdiff_client.sampling import Condition
+from mdiff_client.store import VolumeStore
+from mdiff_core import ModelContract, UsageError
+
+PROPERTIES = "properties"
+_MERGED = "records.jsonl"
+
+
+def finalize(store: VolumeStore, *, parquet: bool) -> str:
+    """Merge the records into ``records.jsonl``, write the table, consolidate zarr's metadata.
+
+    May be done again, after properties were computed for instance.
+
+    Returns:
+        The table's name in the store, ``table.csv`` or ``table.parquet``.
+
+    Raises:
+        UsageError: volumes are missing.
+        DataError, UnavailableError: from the storage.
+    """
+    left = missing(store)
+    if left:
+        raise UsageError(
+            f"{store.location}: {len(left)} of {store.shape[0]} volumes are missing, the first is {left[0]}: "
+            "mdiff-client library run makes them"
+        )
+    for name in store.storage.names(WORKERS):
+        store.storage.delete(f"{WORKERS}/{name}")
+    records = [(index, *_found(store, index)) for index in range(store.shape[0])]
+    store.storage.write(_MERGED, "".join(json.dumps({"accepted": ok, **one}) + "\n" for _, ok, one in records))
+    rows = [dict(_row(store, *one)) for one in records]
+    name = _write(store, rows, parquet=parquet)
+    with store.storage.guarded("written"), warnings.catch_warnings():
+        # Of what lies there besides the array, and that version 3 of the format does not yet know this.
+        warnings.simplefilter("ignore", ZarrUserWarning)
+        zarr.consolidate_metadata(store.storage.zarr)
+    return name
+
+
+def _found(store: VolumeStore, index: int) -> tuple[bool, dict[str, Any]]:
+    given_up = store.document(FAILED, index)
+    return (True, store.record(index)) if given_up is None else (False, given_up)
+
+
+def _row(store: VolumeStore, index: int, accepted: bool, record: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Column and value; nothing of a run, such as its duration, so that the table is the same whoever made it."""
+    last = record if accepted else record["rejected"][-1]
+    yield from (("volume", index), ("seed", record["seed"]), ("accepted", accepted))
+    yield from (("attempts", len(record["rejected"]) + accepted), ("attempt", last["attempt"]))
+    yield from _asked(store.condition(index), store.contract)
+    for name, score in last["phases"].items():
+        yield from ((f"{name}_{what}", value) for what, value in score.items())
+    yield from (("evaluations", last["evaluations"]), ("sha256", last["sha256"]))
+    yield from (store.document(PROPERTIES, index) or {}).items()
+
+
+def _asked(condition: Condition, contract: ModelContract) -> Iterator[tuple[str, Any]]:
+    if contract.classes:
+        yield "class", None if condition.label is None else [*contract.classes, None][condition.label]
+    for phase, fraction in zip(contract.phases[1:], condition.fractions, strict=False):
+        yield f"{phase.name}_fraction_asked", fraction
+    if contract.guidable:
+        yield "guidance", condition.guidance
+
+
+def _write(store: VolumeStore, rows: list[dict[str, Any]], *, parquet: bool) -> str:
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    if parquet:
+        import pyarrow
+        from pyarrow import parquet as files
+
+        sink = pyarrow.BufferOutputStream()
+        files.write_table(pyarrow.Table.from_pylist([{c: row.get(c) for c in columns} for row in rows]), sink)
+        store.storage.write("table.parquet", sink.getvalue().to_pybytes())
+        return "table.parquet"
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    store.storage.write("table.csv", text.getvalue())
+    return "table.csv"

@@ -1,0 +1,170 @@
+"""Where a store lies: a folder, or a prefix of an object store as ``s3://bucket/name.zarr``.
+
+All goes through zarr's stores, which write an object whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from zarr.abc.store import Store
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+from zarr.storage import FsspecStore, LocalStore
+
+from mdiff_core import DataError, UnavailableError, UsageError
+from mdiff_core.outputs import check_new
+
+# botocore's own are a minute each, and five tries without a pause.
+_S3_OPTIONS = {
+    "config_kwargs": {"connect_timeout": 10, "read_timeout": 30, "retries": {"mode": "standard", "max_attempts": 5}}
+}
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A place for one store.
+
+    Attributes:
+        location: a path, or a URL that fsspec knows, such as ``s3://bucket/name.zarr``.
+    """
+
+    location: str
+
+    @property
+    def path(self) -> Path | None:
+        """The folder on this machine; None for an object store."""
+        return None if "://" in self.location else Path(self.location)
+
+    @cached_property
+    def zarr(self) -> Store:
+        """For zarr to read and write.
+
+        Raises:
+            UsageError: the package for this kind of store is not installed, or there is no such kind.
+        """
+        if self.path is not None:
+            return LocalStore(self.path)
+        options = _S3_OPTIONS if self.location.startswith("s3:") else {}
+        try:
+            return FsspecStore.from_url(self.location, storage_options=options)
+        except (ImportError, ValueError) as error:
+            raise UsageError(f"{self.location}: {error}; s3:// needs pip install 'mdiff[s3]'") from error
+
+    def exists(self) -> bool:
+        """Whether a store was created here."""
+        return self.read("zarr.json") is not None
+
+    def check_new(self) -> None:
+        """Refuse a place that is taken.
+
+        Raises:
+            UsageError: something is there.
+            DataError: it may not be looked into.
+            UnavailableError: the object store does not answer.
+        """
+        if self.path is not None:
+            check_new(self.path)
+        elif self.exists():
+            raise UsageError(f"{self.location} exists: choose another name, or remove it first")
+
+    def read(self, key: str) -> str | None:
+        """A text; None where there is none.
+
+        Raises:
+            DataError: it may not be read.
+            UnavailableError: the object store does not answer.
+        """
+        with self.guarded("read"):
+            try:
+                found = sync(self.zarr.get(key, default_buffer_prototype()))
+            except NotADirectoryError:
+                return None
+        return None if found is None else found.to_bytes().decode("utf-8")
+
+    def write(self, key: str, content: str | bytes) -> None:
+        """Write a text or bytes, whole or not at all.
+
+        Raises:
+            DataError: it cannot be written.
+            UnavailableError: the object store does not answer.
+        """
+        buffer = default_buffer_prototype().buffer.from_bytes(
+            content.encode("utf-8") if isinstance(content, str) else content
+        )
+        with self.guarded("written"):
+            sync(self.zarr.set(key, buffer))
+
+    def delete(self, key: str) -> None:
+        """Take a text away, where it is there.
+
+        Raises:
+            DataError: it cannot be taken away.
+            UnavailableError: the object store does not answer.
+        """
+        with self.guarded("written"):
+            sync(self.zarr.delete(key))
+
+    def names(self, folder: str) -> list[str]:
+        """Names in a folder, sorted; none where there is no folder.
+
+        Raises:
+            DataError: it may not be read.
+            UnavailableError: the object store does not answer.
+        """
+
+        async def listed() -> list[str]:
+            return [name async for name in self.zarr.list_dir(folder)]
+
+        with self.guarded("read"):
+            return sorted(sync(listed()))
+
+    @contextmanager
+    def guarded(self, done: str) -> Iterator[None]:
+        """What goes wrong with files and object stores as mdiff's errors; ``done``: read, or written.
+
+        Raises:
+            DataError: it cannot be read or written.
+            UnavailableError: the object store does not answer.
+        """
+        try:
+            yield
+        except OSError as error:
+            raise DataError(f"{self.location}: cannot be {done} ({error.strerror or error})") from error
+        except Exception as error:
+            # botocore's errors have no base class that a client without it could name.
+            if not type(error).__module__.startswith(("botocore", "aiobotocore", "aiohttp")):
+                raise
+            reason = " ".join(str(error).split())
+            raise UnavailableError(f"{self.location}: the object store does not answer ({reason})") from error
+
+
+def document(text: str, name: str) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        DataError: it is none.
+    """
+    try:
+        content = json.loads(text)
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise DataError(f"{name}: not a record; remove it, and the run can be resumed")
+    return content
+
+
+def numbered(kind: str, index: int) -> str:
+    """Key of the document of one volume."""
+    return f"{kind}/{index:06d}.json"
+
+
+def numbers(names: list[str]) -> list[int]:
+    """Volumes that have a document among these names."""
+    return sorted(int(name.removesuffix(".json")) for name in names if name.endswith(".json"))
