@@ -19,7 +19,8 @@ RULES = {
     "export": "mdiff_core mdiff_training google numpy onnx onnxruntime onnxscript tensorrt tensorrt_rtx torch "
     "tritonclient typer",
     "serving": "mdiff_core typer",
-    "client": "mdiff_core mdiff_images PIL numpy onnxruntime tqdm tritonclient typer zarr",
+    "client": "PIL h5py mdiff_core mdiff_images numpy onnxruntime pyarrow scipy tifffile tqdm tritonclient typer zarr "
+    "matplotlib muFFT muSpectre taufactor xarray",  # taufactor brings torch, so only functions import it: see below
 }
 # What answers inside Triton, in the server's own environment: it may import nothing of mdiff.
 INSIDE_TRITON = ROOT / "serving/mdiff_serving/backends"

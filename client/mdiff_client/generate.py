@@ -34,7 +34,7 @@ from mdiff_client.sampling import (
 )
 from mdiff_client.store import VolumeStore, provenance
 from mdiff_client.thresholds import Threshold
-from mdiff_core import ModelContract, PermanentError, UsageError
+from mdiff_core import ModelContract, UsageError
 from mdiff_core.contract import AXES, PLANES
 
 _logger = logging.getLogger(__name__)
@@ -98,8 +98,6 @@ def generate(
 
     def make(index: int) -> None:
         volume, record = recipe.volume(heeding, seed, index, condition, on_evaluation)
-        if not record.pop("finite"):
-            raise PermanentError(f"model {recipe.contract.name} answers with what is no number: volume {index} is lost")
         with crew.writing():
             store.write(index, volume, **record)
         _logger.info("volume done", extra={"figures": {"volume": index, **record}})
@@ -168,7 +166,6 @@ class Recipe:
         record: dict[str, Any] = {
             "evaluations": self.plan.evaluations(planes[0].denoiser.contract.schedule.build()),
             "seconds": time.perf_counter() - began,
-            "finite": bool(np.isfinite(field).all()),
         }
         if self.threshold:
             record["threshold"] = level = self.threshold.of(field)

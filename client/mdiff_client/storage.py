@@ -82,10 +82,9 @@ class Storage:
             UnavailableError: the object store does not answer.
         """
         with self.guarded("read"):
-            try:
-                found = sync(self.zarr.get(key, default_buffer_prototype()))
-            except NotADirectoryError:
-                return None
+            if self.path is not None and not self.path.is_dir():
+                return None  # zarr would make the folder
+            found = sync(self.zarr.get(key, default_buffer_prototype()))
         return None if found is None else found.to_bytes().decode("utf-8")
 
     def write(self, key: str, content: str | bytes) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,7 @@ from mdiff_core.contract import AXES
 _CHUNKS = range(16, 65)  # edges of a chunk
 _ARRAY = "0"
 RECORDS = "records"
+MERGED = "records.jsonl"  # all of them, of a library that was finalized
 _SHORT = 40  # characters of a value in a message
 
 
@@ -155,13 +156,18 @@ class VolumeStore:
     @cached_property
     def axes(self) -> tuple[str, ...]:
         """Names of the array's axes."""
-        return tuple(map(str, self.array("r").metadata.dimension_names or ()))  # type: ignore[union-attr]
+        return tuple(map(str, self._array.metadata.dimension_names or ()))  # type: ignore[union-attr]
 
     @cached_property
     def shape(self) -> tuple[int, int, int, int]:
         """Volumes planned, and voxels along z, y and x."""
-        count, z, y, x = self.array("r").shape
+        count, z, y, x = self._array.shape
         return count, z, y, x
+
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """uint8 of labels, float32 of grey levels."""
+        return np.dtype(self._array.dtype)
 
     def condition(self, index: int) -> Condition:
         """What one volume is asked to be."""
@@ -176,11 +182,11 @@ class VolumeStore:
         """
         with self.storage.guarded("written"):
             try:
-                self.array("r+")[index] = volume
+                self._writable[index] = volume
             except (RuntimeError, ValueError):
                 # zarr reads a shard before it writes it anew, and this one is damaged.
                 self.storage.delete(f"{_ARRAY}/c/{index}/0/0/0")
-                self.array("r+")[index] = volume
+                self._writable[index] = volume
         self.write_document(RECORDS, index, {"volume": index, **record, "sha256": digest(volume)})
 
     def complete(self) -> list[int]:
@@ -239,17 +245,29 @@ class VolumeStore:
         self.record(index)
         return self.voxels(index)
 
-    def voxels(self, index: int) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
-        """What lies in the array [Z, Y, X], whether or not the volume is complete.
+    def voxels(
+        self, volumes: int | Sequence[int], *within: int | slice | npt.NDArray[np.intp]
+    ) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+        """What lies in the array, whether or not the volumes are complete; no more is read than the chunks asked for.
+
+        Args:
+            volumes: one volume, or several.
+            within: what of them along z, y and x; nothing: all.
+
+        Returns:
+            An axis for several volumes, and for z, y and x each, unless it is one index.
 
         Raises:
             DataError: it cannot be decoded.
+            UnavailableError: the object store does not answer.
         """
+        chosen = volumes if isinstance(volumes, int) else np.asarray(volumes, np.intp)
         with self.storage.guarded("read"):
             try:
-                return np.asarray(self.array("r")[index])
+                return np.asarray(self._array.oindex[(chosen, *within)])
             except (RuntimeError, ValueError, TypeError) as error:
-                raise DataError(f"{self.location}: volume {index} is damaged ({error})") from error
+                which = "volume" if isinstance(volumes, int) else "one of the volumes"
+                raise DataError(f"{self.location}: {which} {volumes} is damaged ({error})") from error
 
     def labels(self, index: int) -> npt.NDArray[np.uint8]:
         """Phase labels of one complete volume [Z, Y, X], thresholded where the store holds grey levels.
@@ -281,7 +299,7 @@ class VolumeStore:
         Raises:
             UsageError: what differs.
         """
-        found = {**self.made, "count": self.shape[0], "grey": self.array("r").dtype == np.float32}
+        found = {**self.made, "count": self.shape[0], "grey": self.dtype == np.float32}
         # As JSON tells it: tuples are lists there.
         asked = json.loads(json.dumps({**made, "count": shape[0], "grey": grey}))
         differing = [f"{name} {_short(one)}, not {_short(other)}" for name, one, other in _differences(found, asked)]
@@ -291,9 +309,14 @@ class VolumeStore:
                 "another name"
             )
 
-    def array(self, mode: Literal["r", "r+"]) -> zarr.Array[Any]:
-        """[volume, z, y, x]."""
-        return zarr.open_array(self.storage.zarr, path=_ARRAY, mode=mode)
+    @cached_property
+    def _array(self) -> zarr.Array[Any]:
+        """[volume, z, y, x], to be read."""
+        return zarr.open_array(self.storage.zarr, path=_ARRAY, mode="r", zarr_format=3)
+
+    @cached_property
+    def _writable(self) -> zarr.Array[Any]:
+        return zarr.open_array(self.storage.zarr, path=_ARRAY, mode="r+", zarr_format=3)
 
 
 def digest(volume: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> str:

@@ -56,7 +56,7 @@ def _read(value: object, kind: object) -> object:
     """A TOML value as the type ``kind``; TypeError where it is none."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is UnionType:
-        if value == "none":
+        if value == "none" and str not in arguments:
             return None
         return _read(value, next(of for of in arguments if of is not NoneType))
     if origin is Literal and value in arguments:

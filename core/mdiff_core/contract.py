@@ -169,7 +169,7 @@ class ModelContract:
         Their curves are, of two phases, interpolated between the materials that the network was told of; of more, those
         of the material nearest to it.
         """
-        if not fractions:
+        if not fractions or not self.references:
             return self.references
         names = [phase.name for phase in self.phases]
         told = sorted(self.references_told or (self.references,), key=lambda of: of[names[1]].fraction)

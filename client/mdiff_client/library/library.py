@@ -21,7 +21,7 @@ from mdiff_client.library.quality import Score, scores
 from mdiff_client.library.shards import WHOLE, Shard
 from mdiff_client.library.spec import LibrarySpec
 from mdiff_client.plane_models import PlaneModels
-from mdiff_client.sampling import Condition, Plane, SamplingPlan
+from mdiff_client.sampling import Condition, NoNumberError, Plane, SamplingPlan
 from mdiff_client.store import RECORDS, VolumeStore, digest
 from mdiff_client.thresholds import Threshold
 from mdiff_core import DataError, UsageError
@@ -140,13 +140,15 @@ class Library:
         condition, seed = self.asked[index // len(self.seeds)][1], self.seeds[index % len(self.seeds)]
         contract = self.recipe.contract
         for number in range(self.spec.limits.attempts):
-            volume, record = self.recipe.volume(planes, seed, number, condition, on_evaluation)
+            try:
+                volume, record = self.recipe.volume(planes, seed, number, condition, on_evaluation)
+            except NoNumberError as error:
+                attempts.append({"seed": seed, "attempt": number, "exceeded": [str(error)]})
+                continue
             of_phases: dict[str, Score] = {}
             if not self.recipe.grey:
                 of_phases = scores(np.asarray(volume, np.uint8), contract, contract.references_at(condition.fractions))
             complaints = self.spec.limits.exceeded(of_phases)
-            if not record.pop("finite"):
-                complaints = ["the network's answer is no number"]
             phases = {name: dataclasses.asdict(score) for name, score in of_phases.items()}
             record = {"seed": seed, "attempt": number, **record, "phases": phases}
             if not complaints:

@@ -64,9 +64,9 @@ def _row(store: VolumeStore, index: int, accepted: bool, record: dict[str, Any])
     yield from (("volume", index), ("seed", record["seed"]), ("accepted", accepted))
     yield from (("attempts", len(record["rejected"]) + accepted), ("attempt", last["attempt"]))
     yield from _asked(store.condition(index), store.contract)
-    for name, score in last["phases"].items():
+    for name, score in last.get("phases", {}).items():
         yield from ((f"{name}_{what}", value) for what, value in score.items())
-    yield from (("evaluations", last["evaluations"]), ("sha256", last["sha256"]))
+    yield from (("evaluations", last.get("evaluations")), ("sha256", last.get("sha256")))
     yield from (store.document(PROPERTIES, index) or {}).items()
 
 

@@ -1,7 +1,7 @@
 """The sampler: a pure function of a denoiser, a plan, a seed and a condition."""
 
 from mdiff_client.sampling.anchors import Anchor
-from mdiff_client.sampling.condition import UNCONDITIONAL, Condition
+from mdiff_client.sampling.condition import UNCONDITIONAL, Condition, NoNumberError
 from mdiff_client.sampling.images import IMAGES_AT_ONCE, sample_images
 from mdiff_client.sampling.plan import (
     DEFAULT,
@@ -25,6 +25,7 @@ __all__ = [
     "Anchor",
     "Condition",
     "ImagePlan",
+    "NoNumberError",
     "Plane",
     "SamplingPlan",
     "changed",

@@ -90,6 +90,10 @@ class Condition:
 UNCONDITIONAL = Condition()
 
 
+class NoNumberError(PermanentError):
+    """The network answers with what is no number; for other noise it may not."""
+
+
 def predict(
     denoiser: Denoiser, condition: Condition, x: Images, t: Steps, label: int | None = None
 ) -> tuple[Images, Images | None]:
@@ -123,7 +127,7 @@ def predict(
 
 def _numbers(contract: ModelContract, answer: tuple[Images, Images | None]) -> tuple[Images, Images | None]:
     if not np.isfinite(answer[0]).all():
-        raise PermanentError(
+        raise NoNumberError(
             f"model {contract.name} answered with values that are no numbers: export it in float32, or train it again"
         )
     return answer
