@@ -5,8 +5,9 @@ All goes through zarr's stores, which write an object whole or not at all.
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from zarr.abc.store import Store
-from zarr.core.buffer import default_buffer_prototype
+from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore
 
@@ -25,6 +26,8 @@ from mdiff_core.outputs import check_new
 _S3_OPTIONS = {
     "config_kwargs": {"connect_timeout": 10, "read_timeout": 30, "retries": {"mode": "standard", "max_attempts": 5}}
 }
+
+_READS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,26 @@ class Storage:
                 return None  # zarr would make the folder
             found = sync(self.zarr.get(key, default_buffer_prototype()))
         return None if found is None else found.to_bytes().decode("utf-8")
+
+    def read_many(self, keys: Sequence[str]) -> list[str | None]:
+        """Texts, several at a time; None where there is none.
+
+        Raises:
+            DataError: one may not be read.
+            UnavailableError: the object store does not answer.
+        """
+        prototype, at_once = default_buffer_prototype(), asyncio.Semaphore(_READS_AT_ONCE)
+
+        async def read(key: str) -> Buffer | None:
+            async with at_once:
+                return await self.zarr.get(key, prototype)
+
+        async def all_read() -> list[Buffer | None]:
+            return await asyncio.gather(*map(read, keys))
+
+        with self.guarded("read"):
+            found = sync(all_read())
+        return [None if one is None else one.to_bytes().decode("utf-8") for one in found]
 
     def write(self, key: str, content: str | bytes) -> None:
         """Write a text or bytes, whole or not at all.

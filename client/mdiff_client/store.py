@@ -218,6 +218,19 @@ class VolumeStore:
         text = self.storage.read(key)
         return None if text is None else document(text, f"{self.location}/{key}")
 
+    def documents_of(self, kind: str, indices: Sequence[int]) -> list[dict[str, Any] | None]:
+        """The documents of several volumes, each as :meth:`document` gives it.
+
+        Raises:
+            DataError: one is no JSON object.
+        """
+        keys = [numbered(kind, index) for index in indices]
+        texts = self.storage.read_many(keys)
+        return [
+            None if text is None else document(text, f"{self.location}/{key}")
+            for key, text in zip(keys, texts, strict=True)
+        ]
+
     def write_document(self, kind: str, index: int, content: Mapping[str, object]) -> None:
         """Write a document about a volume, whole or not at all; ``kind`` is the folder it goes to.
 

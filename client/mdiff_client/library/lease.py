@@ -2,7 +2,7 @@
 
 A worker keeps one file, ``workers/<shard>-<token>.json``, and rewrites it every few seconds. One that finds another's
 on the same volumes watches it: while it changes, somebody is at work there. What two machines' clocks say does not
-matter. Two that begin in the same moment both see the other and both give way; the next try settles it.
+matter. Of two that begin in the same moment one gives way, or both; the next try settles it.
 
 A claim guards against doing work twice, not against damage: a volume is one object, written whole, and the same to the
 byte whoever writes it.
@@ -112,7 +112,7 @@ class Lease:
                     return
 
     def _give_way(self) -> None:
-        others = {name: None for name in self._storage.names(WORKERS) if name != self._name and self._meets(name)}
+        others = [name for name in self._storage.names(WORKERS) if name != self._name and self._meets(name)]
         seen = {name: self._storage.read(f"{WORKERS}/{name}") for name in others}
         deadline = time.monotonic() + _MISSED_BEATS * self._seconds
         while seen:
@@ -172,7 +172,10 @@ def _is_alive(text: str) -> bool:
 
 
 def _parsed(text: str) -> dict[str, Any]:
-    parsed: dict[str, Any] = json.loads(text)
+    try:
+        parsed: dict[str, Any] = json.loads(text)
+    except ValueError:  # nobody's: it lapses
+        return {}
     return parsed
 
 

@@ -15,11 +15,10 @@ from zarr.errors import ZarrUserWarning
 from mdiff_client.library.lease import WORKERS
 from mdiff_client.library.library import FAILED, missing
 from mdiff_client.sampling import Condition
-from mdiff_client.store import VolumeStore
+from mdiff_client.store import MERGED, RECORDS, VolumeStore
 from mdiff_core import ModelContract, UsageError
 
 PROPERTIES = "properties"
-_MERGED = "records.jsonl"
 
 
 def finalize(store: VolumeStore, *, parquet: bool) -> str:
@@ -42,9 +41,10 @@ def finalize(store: VolumeStore, *, parquet: bool) -> str:
         )
     for name in store.storage.names(WORKERS):
         store.storage.delete(f"{WORKERS}/{name}")
-    records = [(index, *_found(store, index)) for index in range(store.shape[0])]
-    store.storage.write(_MERGED, "".join(json.dumps({"accepted": ok, **one}) + "\n" for _, ok, one in records))
-    rows = [dict(_row(store, *one)) for one in records]
+    records = _records(store)
+    store.storage.write(MERGED, "".join(json.dumps(one) + "\n" for one in records))
+    measured = store.documents_of(PROPERTIES, range(len(records)))
+    rows = [{**dict(_row(store, one)), **(more or {})} for one, more in zip(records, measured, strict=True)]
     name = _write(store, rows, parquet=parquet)
     with store.storage.guarded("written"), warnings.catch_warnings():
         # Of what lies there besides the array, and that version 3 of the format does not yet know this.
@@ -53,13 +53,16 @@ def finalize(store: VolumeStore, *, parquet: bool) -> str:
     return name
 
 
-def _found(store: VolumeStore, index: int) -> tuple[bool, dict[str, Any]]:
-    given_up = store.document(FAILED, index)
-    return (True, store.record(index)) if given_up is None else (False, given_up)
+def _records(store: VolumeStore) -> list[dict[str, Any]]:
+    """What is noted about each volume, of those complete and of those given up."""
+    everything = range(store.shape[0])
+    both = zip(store.documents_of(RECORDS, everything), store.documents_of(FAILED, everything), strict=True)
+    return [{"accepted": bool(record), **(record or given_up or {})} for record, given_up in both]
 
 
-def _row(store: VolumeStore, index: int, accepted: bool, record: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _row(store: VolumeStore, record: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Column and value; nothing of a run, such as its duration, so that the table is the same whoever made it."""
+    accepted, index = record["accepted"], record["volume"]
     last = record if accepted else record["rejected"][-1]
     yield from (("volume", index), ("seed", record["seed"]), ("accepted", accepted))
     yield from (("attempts", len(record["rejected"]) + accepted), ("attempt", last["attempt"]))
@@ -67,7 +70,6 @@ def _row(store: VolumeStore, index: int, accepted: bool, record: dict[str, Any])
     for name, score in last.get("phases", {}).items():
         yield from ((f"{name}_{what}", value) for what, value in score.items())
     yield from (("evaluations", last.get("evaluations")), ("sha256", last.get("sha256")))
-    yield from (store.document(PROPERTIES, index) or {}).items()
 
 
 def _asked(condition: Condition, contract: ModelContract) -> Iterator[tuple[str, Any]]:
