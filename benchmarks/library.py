@@ -4,7 +4,7 @@
     python benchmarks/library.py memory
 
 ``kills`` makes a library by several workers behind a local Triton, twice: once left alone, and once while a worker or
-the server is killed (SIGKILL) at random moments, and whatever was killed is started again with the same command. Then it
+the server is killed (SIGKILL) at random moments; whatever was killed is started again with the same command. Then it
 verifies both and compares them, object by object. ``memory`` is the peak resident memory of a worker that makes two
 volumes with the embedded engine, in libraries of different size of which the rest is recorded as done.
 """

@@ -1,4 +1,4 @@
-# mdiff-client with the embedded engine and the bundled models, without torch; docker/README.md says how to build it.
+# mdiff-client with the embedded engine and the bundled models, S3 and Parquet, without torch; docker/README.md says how to build it.
 ARG PYTHON_VERSION=3.12.14-slim-bookworm
 ARG PYTHON_DIGEST=sha256:392307d22300de8b5986851a12d9176dfc0fc073e65bf6523ebd7dcbeb23564e
 
@@ -8,7 +8,7 @@ WORKDIR /source
 COPY pyproject.toml docker/requirements.py ./
 # The base's pip fills the environment, which then needs none of its own.
 RUN python3 -m venv --without-pip /opt/mdiff \
-    && python3 requirements.py > requirements.txt \
+    && python3 requirements.py s3 parquet > requirements.txt \
     && python3 -m pip --python /opt/mdiff/bin/python install --requirement requirements.txt
 
 FROM dependencies AS package

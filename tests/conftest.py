@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -34,6 +35,12 @@ TINY = ModelContract(
 def repository() -> Path:
     """The models that come with mdiff."""
     return bundled_repository()
+
+
+@pytest.fixture(scope="session")
+def blocks() -> Callable[[Path], list[tuple[str, str]]]:
+    """``blocks(page)``: language and text of each block of code of a Markdown file."""
+    return lambda page: re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = PAGES[0].read_text(encoding="utf-8")
 
 # An hour of training is not a test; two steps use every part of it.
 SHORTENED = {"mdiff-train fit": ["--set", "training.steps=2"]}
@@ -25,11 +25,11 @@ def commands(block):
             yield command + SHORTENED.get(" ".join(command[:2]), [])
 
 
-def test_the_readme_runs(tmp_path, installed_triton):
+def test_the_readme_runs(tmp_path, installed_triton, blocks):
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     servers, ran = [], []
     try:
-        for language, block in BLOCKS:
+        for language, block in blocks(PAGES[0]):
             for command in [[sys.executable, "-c", block]] if language == "python" else commands(block):
                 if command == ["mdiff-serve"]:
                     server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
@@ -46,9 +46,10 @@ def test_the_readme_runs(tmp_path, installed_triton):
     assert (tmp_path / "rve.png").is_file()
 
 
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
-def test_links_lead_somewhere(link):
-    assert (ROOT / link).exists()
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 def test_exit_codes_are_those_of_the_errors():

@@ -27,7 +27,7 @@ _S3_OPTIONS = {
     "config_kwargs": {"connect_timeout": 10, "read_timeout": 30, "retries": {"mode": "standard", "max_attempts": 5}}
 }
 
-_READS_AT_ONCE = 32
+READS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Storage:
             DataError: one may not be read.
             UnavailableError: the object store does not answer.
         """
-        prototype, at_once = default_buffer_prototype(), asyncio.Semaphore(_READS_AT_ONCE)
+        prototype, at_once = default_buffer_prototype(), asyncio.Semaphore(READS_AT_ONCE)
 
         async def read(key: str) -> Buffer | None:
             async with at_once:

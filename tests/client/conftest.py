@@ -125,6 +125,31 @@ def assert_one_line():
     return check
 
 
+@pytest.fixture(scope="session")
+def s3():
+    """A client of a real S3 server with the bucket ``volumes``, and the variables by which others find it."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    variables = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in variables.items():
+            environment.setenv(name, value)
+        s3 = boto3.client("s3")
+    s3.create_bucket(Bucket="volumes")
+    yield s3, variables
+    s3.close()
+    server.stop()
+
+
 @pytest.fixture
 def two_phase_references():
     return references
@@ -153,10 +178,20 @@ def pixels():
 @pytest.fixture(scope="session")
 def told_repository(tmp_path_factory):
     """A repository of one untrained network, ``told``: 16×16, two classes and none, a fraction, a learned variance."""
+    return write_told_repository(tmp_path_factory.mktemp("told") / "repository", "told")
+
+
+@pytest.fixture(scope="session")
+def untrained_repository(tmp_path_factory):
+    """``untrained_repository(name)``: the repository of ``told`` under another name."""
+    return lambda name: write_told_repository(tmp_path_factory.mktemp(name) / "repository", name)
+
+
+def write_told_repository(folder, name):
     curve = tuple((0.16 + 0.24 * np.exp(-np.arange(9) / 3)).tolist())
     contract = dataclasses.replace(
         GaussianDenoiser(n=16, timesteps=100).contract,
-        name="told",
+        name=name,
         prediction="epsilon+variance",
         classes=("fine", "coarse"),
         null_class=2,
@@ -179,6 +214,5 @@ def told_repository(tmp_path_factory):
         if not parameter.any():  # what training starts from: a head that answers nothing
             nn.init.normal_(parameter, std=0.1)
     weights = {f"ema.{name}": value for name, value in unet.state_dict().items()}
-    folder = tmp_path_factory.mktemp("told") / "repository"
     export_model(Checkpoint(contract, network, step=0, losses=(), tensors=weights), folder)
     return folder

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sysconfig
-import tempfile
 import textwrap
 from pathlib import Path
 
@@ -15,6 +14,8 @@ import yaml
 
 KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
 OVERLAYS = sorted(each.name for each in (KUBERNETES / "overlays").iterdir())
+LIBRARIES = ["library-in-pvc", "library-in-bucket"]
+APPLIED = ["namespace.yaml", "model-store", "library-store", *LIBRARIES, *(f"overlays/{each}" for each in OVERLAYS)]
 
 
 class Manifests(list):
@@ -44,8 +45,8 @@ class Manifests(list):
     def pods(self):
         """The specification of every pod, whatever makes it."""
         return [
-            each["spec"]["template"]["spec"] if each["kind"] == "Deployment" else each["spec"]
-            for each in self.of("Deployment", "Pod")
+            each["spec"] if each["kind"] == "Pod" else each["spec"]["template"]["spec"]
+            for each in self.of("Deployment", "Job", "Pod")
         ]
 
     @property
@@ -89,9 +90,23 @@ def store():
     return rendered(KUBERNETES / "model-store")
 
 
-@pytest.fixture(scope="session", params=["namespace.yaml", "model-store", *(f"overlays/{each}" for each in OVERLAYS)])
-def applied(request):
+@pytest.fixture(scope="session")
+def library_store():
+    """The claim that keeps a library, and the pod to copy it from."""
+    return rendered(KUBERNETES / "library-store")
+
+
+@pytest.fixture(scope="session", params=["pvc", "bucket"])
+def library(request, libraries):
+    """What the README's kustomization of a library makes, on the claim and in the bucket."""
+    return libraries(request.param)
+
+
+@pytest.fixture(scope="session", params=APPLIED)
+def applied(request, libraries):
     """Whatever the README applies, in turn."""
+    if request.param.startswith("library-in-"):
+        return libraries(request.param.removeprefix("library-in-"), images=False)
     path = KUBERNETES / request.param
     return rendered(path) if path.is_dir() else Manifests(yaml.safe_load_all(path.read_text(encoding="utf-8")))
 
@@ -102,23 +117,52 @@ def readme():
     return (KUBERNETES / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.fixture
-def build(tmp_path):
+@pytest.fixture(scope="session")
+def secrets_made(readme):
+    """Keys of every secret that the README makes, by its name."""
+    commands = re.findall(r"create secret generic (\S+) (.+)", readme)
+    return {name: set(re.findall(r"--from-(?:literal|file)=([\w.-]+)", options)) for name, options in commands}
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory):
     """``build(kustomization)``: what it makes, where it finds this repository in the folder ``mdiff`` beside it."""
 
+    @functools.cache
     def built(kustomization):
-        folder = Path(tempfile.mkdtemp(dir=tmp_path.resolve()))
+        folder = tmp_path_factory.mktemp("kustomization").resolve()
         # Kustomize takes relative paths only, and none that leads through a link.
         ours = os.path.relpath(KUBERNETES, folder)
-        text = kustomization.replace("mdiff/deploy/kubernetes", ours)
+        text = textwrap.dedent(kustomization).replace("mdiff/deploy/kubernetes", ours)
+        (folder / "library.toml").write_text('model = "spheres64"\n', encoding="utf-8")
         (folder / "kustomization.yaml").write_text(text, encoding="utf-8")
         return rendered(folder)
 
     return built
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def readers(readme, build):
     """``readers(overlay)``: what the README's own kustomization makes of an overlay."""
-    (example,) = re.findall(r"```yaml\n(.+?)```", readme, re.DOTALL)
-    return lambda overlay: build(textwrap.dedent(example).replace("overlays/cpu", f"overlays/{overlay}"))
+    server, _ = _examples(readme)
+    return lambda overlay: build(server.replace("overlays/cpu", f"overlays/{overlay}"))
+
+
+@pytest.fixture(scope="session")
+def libraries(readme, build):
+    """``libraries(place, images=True)``: the README's kustomization of a library, on the ``pvc`` or in the ``bucket``;
+
+    without ``images`` those of the checkout.
+    """
+    _, example = _examples(readme)
+
+    def library(place, images=True):
+        text = example.replace("library-pvc", f"library-{place}")
+        return build(text if images else text.partition("images:")[0])
+
+    return library
+
+
+def _examples(readme):
+    """The README's own kustomizations."""
+    return [textwrap.dedent(example) for example in re.findall(r"```yaml\n(.+?)```", readme, re.DOTALL)]

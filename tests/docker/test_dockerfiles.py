@@ -105,9 +105,9 @@ def test_a_new_revision_changes_no_layer(image, name):
     assert kinds.index("ARG") > max(i for i, kind in enumerate(kinds) if kind == "COPY")
 
 
-def test_the_client_is_without_torch(image):
-    listed = requirements("client", image)
-    assert sorted(listed) == sorted(PROJECT["dependencies"])
+def test_the_client_makes_libraries_in_a_bucket_without_torch(image):
+    listed, extras = requirements("client", image), PROJECT["optional-dependencies"]
+    assert sorted(listed) == sorted([*PROJECT["dependencies"], *extras["s3"], *extras["parquet"]])
     assert not any(line.startswith("torch") for line in listed)
 
 

@@ -186,7 +186,7 @@ def run(
     log_json: LogJson = False,
 ) -> None:
     """Make the volumes that are missing, or those of one shard; may be stopped and run again at any time."""
-    from mdiff_client.library.library import missing, spec_of
+    from mdiff_client.library.library import spec_of
     from mdiff_client.library.shards import Shard
     from mdiff_client.progress import progress
     from mdiff_client.store import VolumeStore
@@ -196,12 +196,15 @@ def run(
         place = place_of(url, repository, tls_ca, tls_cert, tls_key, timeout, patience)
         with _open(spec_of(opened), place, opened) as found:
             found.store(store, resume=True)
-            todo = len(missing(opened, share))
-            began = started(store, found.recipe.contract.name, volumes=todo, evaluations=todo * found.evaluations)
-            with progress(todo * found.evaluations, "evaluation", hidden=log_json) as advance:
-                found.run(opened, share, in_flight or (1 if place.is_here else 2), advance)
+            began = started(store, found.recipe.contract.name)
+            made = found.run(
+                opened,
+                share,
+                in_flight or (1 if place.is_here else 2),
+                lambda evaluations: progress(evaluations, "evaluation", hidden=log_json),
+            )
         finished(began, None)
-        _print({"library": store, "shard": shard, "volumes": todo, "missing": len(missing(opened, share))}, json)
+        _print({"library": store, "shard": shard, "volumes": made}, json)
 
 
 @library.command()

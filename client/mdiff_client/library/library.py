@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ from mdiff_core import DataError, UsageError
 _logger = logging.getLogger(__name__)
 
 FAILED = "failed"
+Progress = Callable[[int], AbstractContextManager[Callable[[], object]]]
 
 
 @dataclass(frozen=True)
@@ -98,17 +100,20 @@ class Library:
         store: VolumeStore,
         shard: Shard = WHOLE,
         in_flight: int = 1,
-        on_evaluation: Callable[[], object] = lambda: None,
+        progress: Progress = lambda evaluations: nullcontext(lambda: None),
         beat_seconds: float = BEAT_SECONDS,
-    ) -> None:
+    ) -> int:
         """Make what is missing of a shard.
 
         Args:
             store: of this library.
             shard: this worker's share.
             in_flight: how many volumes are made at the same time; each is in memory until it is written.
-            on_evaluation: called after each network evaluation of a volume, from several threads.
+            progress: of so many evaluations the context of a function that is called after each, from several threads.
             beat_seconds: how often the worker tells others that it is at work.
+
+        Returns:
+            How many volumes that was.
 
         Raises:
             BusyError: another worker is at work on some of the same volumes.
@@ -116,10 +121,10 @@ class Library:
             PermanentError: from the denoiser.
         """
         with Lease(store.storage, shard, self.count, beat_seconds) as lease:
-            crew = Crew(in_flight)
+            todo, crew = missing(store, shard), Crew(in_flight)
             planes = [crew.heeding(planes) for planes, _ in self.asked]
 
-            def make(index: int) -> None:
+            def make(index: int, on_evaluation: Callable[[], object]) -> None:
                 volume, record = self._made(index, planes[index // len(self.seeds)], on_evaluation)
                 with crew.writing():
                     lease.check()
@@ -130,7 +135,9 @@ class Library:
                 event = "volume done" if volume is not None else "volume given up"
                 _logger.info(event, extra={"figures": {"volume": index, **record}})
 
-            crew.run(make, missing(store, shard))
+            with progress(len(todo) * self.evaluations) as advance:
+                crew.run(lambda index: make(index, advance), todo)
+        return len(todo)
 
     def _made(
         self, index: int, planes: Sequence[Plane], on_evaluation: Callable[[], object]

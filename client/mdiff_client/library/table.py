@@ -13,7 +13,7 @@ import zarr
 from zarr.errors import ZarrUserWarning
 
 from mdiff_client.library.lease import WORKERS
-from mdiff_client.library.library import FAILED, missing
+from mdiff_client.library.library import FAILED
 from mdiff_client.sampling import Condition
 from mdiff_client.store import MERGED, RECORDS, VolumeStore
 from mdiff_core import ModelContract, UsageError
@@ -33,18 +33,20 @@ def finalize(store: VolumeStore, *, parquet: bool) -> str:
         UsageError: volumes are missing.
         DataError, UnavailableError: from the storage.
     """
-    left = missing(store)
-    if left:
+    records = _all(store, FAILED) | _all(store, RECORDS)
+    count = store.shape[0]
+    if len(records) < count:
+        first = next(index for index in range(count) if index not in records)
         raise UsageError(
-            f"{store.location}: {len(left)} of {store.shape[0]} volumes are missing, the first is {left[0]}: "
+            f"{store.location}: {count - len(records)} of {count} volumes are missing, the first is {first}: "
             "mdiff-client library run makes them"
         )
     for name in store.storage.names(WORKERS):
         store.storage.delete(f"{WORKERS}/{name}")
-    records = _records(store)
-    store.storage.write(MERGED, "".join(json.dumps(one) + "\n" for one in records))
-    measured = store.documents_of(PROPERTIES, range(len(records)))
-    rows = [{**dict(_row(store, one)), **(more or {})} for one, more in zip(records, measured, strict=True)]
+    lines = (json.dumps({"accepted": "sha256" in records[index], **records[index]}) for index in range(count))
+    store.storage.write(MERGED, "".join(f"{line}\n" for line in lines))
+    measured = _all(store, PROPERTIES)
+    rows = [{**dict(_row(store, records[index])), **measured.get(index, {})} for index in range(count)]
     name = _write(store, rows, parquet=parquet)
     with store.storage.guarded("written"), warnings.catch_warnings():
         # Of what lies there besides the array, and that version 3 of the format does not yet know this.
@@ -53,16 +55,15 @@ def finalize(store: VolumeStore, *, parquet: bool) -> str:
     return name
 
 
-def _records(store: VolumeStore) -> list[dict[str, Any]]:
-    """What is noted about each volume, of those complete and of those given up."""
-    everything = range(store.shape[0])
-    both = zip(store.documents_of(RECORDS, everything), store.documents_of(FAILED, everything), strict=True)
-    return [{"accepted": bool(record), **(record or given_up or {})} for record, given_up in both]
+def _all(store: VolumeStore, kind: str) -> dict[int, dict[str, Any]]:
+    """The documents of one kind, by volume."""
+    found = store.documents(kind)
+    return {index: one for index, one in zip(found, store.documents_of(kind, found), strict=True) if one is not None}
 
 
 def _row(store: VolumeStore, record: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Column and value; nothing of a run, such as its duration, so that the table is the same whoever made it."""
-    accepted, index = record["accepted"], record["volume"]
+    accepted, index = "sha256" in record, record["volume"]
     last = record if accepted else record["rejected"][-1]
     yield from (("volume", index), ("seed", record["seed"]), ("accepted", accepted))
     yield from (("attempts", len(record["rejected"]) + accepted), ("attempt", last["attempt"]))
