@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mdiff_client.cli.app import app
-from mdiff_client.cli.options import Volumes
+from mdiff_client.cli.options import Json, Volumes
 from mdiff_core.errors import DataError
 from mdiff_core.outputs import check_new
 
@@ -19,6 +20,7 @@ def preview_command(
     out: Annotated[Path, typer.Argument(help="PNG to write.")],
     volume: Annotated[int, typer.Option(min=0, help="Which volume of the store.")] = 0,
     phase: Annotated[str | None, typer.Option(help="Phase shown as bodies; none: the last one.")] = None,
+    json: Json = False,
 ) -> None:
     """Draw a volume: three orthogonal sections and a 3D view."""
     import numpy as np
@@ -41,3 +43,5 @@ def preview_command(
         picture.save(out, format="PNG")
     except OSError as error:
         raise DataError(f"{out}: cannot be written ({error.strerror or error})") from error
+    if json:
+        typer.echo(dumps({"written": [str(out)]}))
