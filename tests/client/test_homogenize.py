@@ -139,6 +139,7 @@ def test_the_volumes_needed_are_those_whose_mean_is_within_the_tolerance_with_tw
 
 
 def test_the_command_prints_json_draws_a_picture_and_keeps_what_it_found(make_store, client, tmp_path):
+    pytest.importorskip("muSpectre")
     store = make_store([layers(), layers()])
     out = tmp_path / "rve.png"
     asked = ["homogenize", store.location, "--conductivity", "matrix=1,sphere=3", "--elastic", "matrix=1,0.3"]

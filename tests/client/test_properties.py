@@ -1,6 +1,7 @@
 """Effective properties beside closed forms and TauFactor's own published cases (its tests/test_taufactor.py)."""
 
 import logging
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -122,9 +123,13 @@ def test_a_phase_that_is_not_named_insulates(gaussian):
     assert Conductivity.parse("sphere=10", gaussian.contract).values == (0.0, 10.0)
 
 
+with_muspectre = pytest.mark.skipif(
+    find_spec("muSpectre") is None, reason="muSpectre has no wheel for this system or this Python"
+)
 STIFF = Stiffness(("a", "b"), (Elastic(1.0, 0.3), Elastic(10.0, 0.2)))
 
 
+@with_muspectre
 @pytest.mark.parametrize(("axis", "name", "others"), [(0, "z", "yx"), (1, "y", "zx"), (2, "x", "zy")])
 def test_the_stiffness_of_layers_is_the_closed_form(axis, name, others):
     """Backus, J. Geophys. Res. 67, 4427 (1962); layers of even and odd number, along each axis."""
@@ -150,6 +155,7 @@ def test_the_stiffness_of_layers_is_the_closed_form(axis, name, others):
     assert couples == pytest.approx(coupled, rel=1e-4)
 
 
+@with_muspectre
 def test_a_homogeneous_volume_has_the_moduli_of_its_phase():
     found = STIFF(np.ones((5, 4, 3), np.uint8), PERIODIC)
     assert found["bulk_modulus"] == pytest.approx(Elastic(10.0, 0.2).bulk, rel=1e-6)
@@ -157,12 +163,14 @@ def test_a_homogeneous_volume_has_the_moduli_of_its_phase():
     assert len([key for key in found if key.startswith("stiffness_")]) == 21
 
 
+@with_muspectre
 def test_solvers_print_nothing_on_the_terminal(capfd):
     STIFF(np.ones((4, 4, 4), np.uint8), PERIODIC)  # muSpectre warns of loads that are balanced at once
     diffusivities(np.zeros((4, 4, 4)))
     assert capfd.readouterr() == ("", "")
 
 
+@with_muspectre
 def test_a_stiffness_that_is_not_found_is_no_value_and_said(monkeypatch, caplog):
     monkeypatch.setattr(elasticity, "_ITERATIONS", 1)
     labels = np.random.default_rng(0).integers(0, 2, (8, 8, 8)).astype(np.uint8)
