@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 from mdiff_client.sampling import SamplingPlan, changed, named_plan
 from mdiff_client.sampling.plan import DEFAULT
 from mdiff_client.toml_files import fields_of, load
-from mdiff_core import UsageError
+from mdiff_core import DataError, UsageError
 from mdiff_images import parse_shape
 
 
@@ -39,9 +39,16 @@ def read_plan(name_or_file: str, **changes: object) -> SamplingPlan:
 
 
 def stored_plan(fields: Mapping[str, Any]) -> SamplingPlan:
-    """The plan that a store's metadata tells."""
+    """The sampling plan that a store's metadata tells.
+
+    Raises:
+        DataError: it is not of a form that this version knows.
+    """
     lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
-    return SamplingPlan(**{**fields, **lists})
+    try:
+        return SamplingPlan(**{**fields, **lists})
+    except TypeError as error:
+        raise DataError("the store's sampling plan is of another version of mdiff") from error
 
 
 def parse_size(text: str) -> tuple[int, int, int]:

@@ -6,26 +6,28 @@ All goes through zarr's stores, which write an object whole or not at all.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from zarr.abc.store import Store
-from zarr.core.buffer import Buffer, default_buffer_prototype
+from zarr.abc.store import ByteRequest, Store
+from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
-from zarr.storage import FsspecStore, LocalStore
+from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
 from mdiff_core import DataError, UnavailableError, UsageError
 from mdiff_core.outputs import check_new
 
-# botocore's own are a minute each, and five tries without a pause.
-_S3_OPTIONS = {
-    "config_kwargs": {"connect_timeout": 10, "read_timeout": 30, "retries": {"mode": "standard", "max_attempts": 5}}
-}
+# botocore's own are a minute each; s3fs tries five times besides.
+_S3_OPTIONS = {"config_kwargs": {"connect_timeout": 10, "read_timeout": 30, "retries": {"max_attempts": 1}}}
+_LONGEST_SECONDS = 120.0
+"""Of one operation with all its tries: botocore's time-outs leave out some waits, as for "100 Continue"."""
 
 READS_AT_ONCE = 32
 
@@ -35,7 +37,7 @@ class Storage:
     """A place for one store.
 
     Attributes:
-        location: a path, or a URL that fsspec knows, such as ``s3://bucket/name.zarr``.
+        location: a path, or ``s3://bucket/name.zarr``.
     """
 
     location: str
@@ -50,13 +52,14 @@ class Storage:
         """For zarr to read and write.
 
         Raises:
-            UsageError: the package for this kind of store is not installed, or there is no such kind.
+            UsageError: neither a folder nor a bucket, or the package for buckets is not installed.
         """
         if self.path is not None:
             return LocalStore(self.path)
-        options = _S3_OPTIONS if self.location.startswith("s3:") else {}
+        if not self.location.startswith("s3://"):
+            raise UsageError(f"{self.location}: a store is a folder, or lies in a bucket, as s3://bucket/name.zarr")
         try:
-            return FsspecStore.from_url(self.location, storage_options=options)
+            return _InTime(FsspecStore.from_url(self.location, storage_options=_S3_OPTIONS))
         except (ImportError, ValueError) as error:
             raise UsageError(f"{self.location}: {error}; s3:// needs pip install 'mdiff[s3]'") from error
 
@@ -74,7 +77,7 @@ class Storage:
         """
         if self.path is not None:
             check_new(self.path)
-        elif self.exists():
+        elif self.names(""):
             raise UsageError(f"{self.location} exists: choose another name, or remove it first")
 
     def read(self, key: str) -> str | None:
@@ -88,7 +91,7 @@ class Storage:
             if self.path is not None and not self.path.is_dir():
                 return None  # zarr would make the folder
             found = sync(self.zarr.get(key, default_buffer_prototype()))
-        return None if found is None else found.to_bytes().decode("utf-8")
+        return None if found is None else _text(found)
 
     def read_many(self, keys: Sequence[str]) -> list[str | None]:
         """Texts, several at a time; None where there is none.
@@ -108,7 +111,7 @@ class Storage:
 
         with self.guarded("read"):
             found = sync(all_read())
-        return [None if one is None else one.to_bytes().decode("utf-8") for one in found]
+        return [None if one is None else _text(one) for one in found]
 
     def write(self, key: str, content: str | bytes) -> None:
         """Write a text or bytes, whole or not at all.
@@ -134,7 +137,7 @@ class Storage:
             sync(self.zarr.delete(key))
 
     def names(self, folder: str) -> list[str]:
-        """Names in a folder, sorted; none where there is no folder.
+        """Names in a folder, or with ``""`` at the top, sorted; none where there is no folder.
 
         Raises:
             DataError: it may not be read.
@@ -142,7 +145,9 @@ class Storage:
         """
 
         async def listed() -> list[str]:
-            return [name async for name in self.zarr.list_dir(folder)]
+            found = [name async for name in self.zarr.list_dir(folder)]
+            # A writer that was killed leaves its unfinished file; a folder made by hand in a bucket is an object "".
+            return [name for name in found if name and not name.endswith(".partial")]
 
         with self.guarded("read"):
             return sorted(sync(listed()))
@@ -158,13 +163,54 @@ class Storage:
         try:
             yield
         except OSError as error:
-            raise DataError(f"{self.location}: cannot be {done} ({error.strerror or error})") from error
+            reason = error.strerror or str(error) or f"nothing within {_LONGEST_SECONDS:g} s"
+            if self.path is None and not _is_refusal(error):
+                raise UnavailableError(f"{self.location}: the object store cannot answer now ({reason})") from error
+            raise DataError(f"{self.location}: cannot be {done} ({reason})") from error
         except Exception as error:
             # botocore's errors have no base class that a client without it could name.
             if not type(error).__module__.startswith(("botocore", "aiobotocore", "aiohttp")):
                 raise
             reason = " ".join(str(error).split())
             raise UnavailableError(f"{self.location}: the object store does not answer ({reason})") from error
+
+
+class _InTime(WrapperStore[FsspecStore]):
+    """An object store whose every operation ends, if need be with TimeoutError."""
+
+    async def get(
+        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        async with asyncio.timeout(_LONGEST_SECONDS):
+            return await self._store.get(key, prototype or default_buffer_prototype(), byte_range)
+
+    async def set(self, key: str, value: Buffer) -> None:
+        async with asyncio.timeout(_LONGEST_SECONDS):
+            await self._store.set(key, value)
+
+    async def delete(self, key: str) -> None:
+        async with asyncio.timeout(_LONGEST_SECONDS):
+            await self._store.delete(key)
+
+    async def exists(self, key: str) -> bool:
+        async with asyncio.timeout(_LONGEST_SECONDS):
+            return await self._store.exists(key)
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        async with asyncio.timeout(_LONGEST_SECONDS):
+            names = [name async for name in self._store.list_dir(prefix)]
+        for name in names:
+            yield name
+
+
+def _is_refusal(error: OSError) -> bool:
+    """Whether an object store would say the same again; s3fs makes an OSError of "slow down" too."""
+    return isinstance(error, PermissionError | FileNotFoundError) or error.errno == errno.EINVAL
+
+
+def _text(found: Buffer) -> str:
+    # What is not UTF-8 is damaged, and no document: whoever parses it says so.
+    return found.to_bytes().decode("utf-8", "replace")
 
 
 def document(text: str, name: str) -> dict[str, Any]:
@@ -189,4 +235,5 @@ def numbered(kind: str, index: int) -> str:
 
 def numbers(names: list[str]) -> list[int]:
     """Volumes that have a document among these names."""
-    return sorted(int(name.removesuffix(".json")) for name in names if name.endswith(".json"))
+    # File systems put files of their own between them, such as ._000000.json.
+    return sorted(int(name.removesuffix(".json")) for name in names if re.fullmatch(r"\d+\.json", name))

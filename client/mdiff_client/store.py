@@ -87,11 +87,12 @@ class VolumeStore:
         """
         size, storage = plan.shape(contract), Storage(str(location))
         made = {**provenance(contract, plan, conditions, seed), **(more or {})}
-        if resume and storage.read("zarr.json") is not None and not _is_begun(storage):
+        vacant = resume and _is_vacant(storage)
+        if resume and not vacant and storage.exists():
             store = cls.open(location)
             store.check_same(made, (count, *size), grey=grey)
             return store
-        if not resume:
+        if not vacant:
             storage.check_new()
         try:
             with storage.guarded("written"):
@@ -394,10 +395,15 @@ def create_array(
     return array
 
 
-def _is_begun(storage: Storage) -> bool:
-    """Whether its creation was cut short: a group without attributes, and no volume."""
-    metadata = storage.read("zarr.json") or "{}"
-    return document(metadata, storage.location).get("attributes") == {} and not storage.names(f"{_ARRAY}/c")
+def _is_vacant(storage: Storage) -> bool:
+    """Whether nothing is there but what a creation that was cut short leaves: a group without attributes, no volume.
+
+    All else is somebody's, and would be lost if a store was created over it.
+    """
+    metadata = storage.read("zarr.json")
+    if metadata is not None and document(metadata, f"{storage.location}/zarr.json").get("attributes") != {}:
+        return False
+    return {*storage.names("")} <= {"zarr.json", _ARRAY} and {*storage.names(_ARRAY)} <= {"zarr.json"}
 
 
 def _chunk(size: int) -> int:

@@ -26,14 +26,16 @@ def load(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: not valid TOML ({error})") from error
 
 
-def fields_of(path: str | Path, what: str, table: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, Any]:
+def fields_of(path: str | Path, what: str, table: object, hints: Mapping[str, Any]) -> dict[str, Any]:
     """A table's values as the types that ``hints`` name; ``what`` it describes, for the message.
 
     What may be None is written as ``"none"``.
 
     Raises:
-        UsageError: a key that is none of ``hints``, or a value of another type.
+        UsageError: no table, a key that is none of ``hints``, or a value of another type.
     """
+    if not isinstance(table, dict):
+        raise UsageError(f"{path}: {what} = {table!r}: give a table of {', '.join(hints)}")
     unknown = sorted(set(table) - set(hints))
     if unknown:
         raise UsageError(f"{path}: {what} has no {', '.join(unknown)}: it has {', '.join(hints)}")

@@ -74,6 +74,13 @@ def test_what_passes_puts_the_job_back(submit, commands, tmp_path, error):
     assert (tmp_path / "scontrol").read_text() == "requeue 41\n"
 
 
+def test_a_task_puts_itself_back_and_not_its_whole_array(submit, commands, tmp_path):
+    """The last task of array 41 has job number 41 too, by which Slurm means every task."""
+    _command(commands / "mdiff-client", f"exit {BusyError.exit_code}")
+    submit("run", "library.zarr", task=3, tasks=4, SLURM_ARRAY_JOB_ID="41").communicate(timeout=30)
+    assert (tmp_path / "scontrol").read_text() == "requeue 41_3\n"
+
+
 @pytest.mark.parametrize("error", [UsageError, DataError, ContractError, PermanentError])
 def test_any_other_error_ends_it(submit, commands, tmp_path, error):
     _command(commands / "mdiff-client", f"exit {error.exit_code}")

@@ -19,10 +19,10 @@ _PROBED = 4  # evaluations
 
 
 def estimate(library: Library, location: str, *, on_wire: bool) -> dict[str, int | float | str | None]:
-    """Volumes, evaluations, bytes and seconds, each for all attempts that pass at once.
+    """Volumes, evaluations, bytes and seconds, each if all volumes pass at the first attempt.
 
     The time is that of one worker with one volume in flight: what one evaluation takes from the second to the fourth,
-    client and network, times the evaluations.
+    client and network, times the evaluations; of guided volumes, twice that of others, as they cost twice the images.
 
     Args:
         library: with its models open.
@@ -34,7 +34,10 @@ def estimate(library: Library, location: str, *, on_wire: bool) -> dict[str, int
     """
     planes, condition = library.asked[0]
     of_volume = costs(library.recipe.contract, library.recipe.plan, 1, condition, grey=library.recipe.grey)
-    seconds, images = _probe(library), int(of_volume["images_per_volume"])
+    # The images of one combination do for all, but for guidance, which asks about each twice.
+    branches = [asked.branches for _, asked in library.asked]
+    images = int(of_volume["images_per_volume"]) // branches[0] * sum(branches) * len(library.seeds)
+    seconds = _probe(library) * library.evaluations * sum(branches) / (branches[0] * len(branches))
     voxel_bytes = int(of_volume["bytes_before_compression"])
     contract = planes[0].denoiser.contract
     return {
@@ -45,12 +48,12 @@ def estimate(library: Library, location: str, *, on_wire: bool) -> dict[str, int
         "volumes": library.count,
         "combinations": len(library.asked),
         "evaluations": library.count * library.evaluations,
-        "images": library.count * images,
-        "bytes_on_the_wire": library.count * images * _bytes_of_an_image(contract) if on_wire else 0,
+        "images": images,
+        "bytes_on_the_wire": images * _bytes_of_an_image(contract) if on_wire else 0,
         "bytes_before_compression": library.count * voxel_bytes,
         "bytes_free": _free(location),
-        "seconds_per_volume": round(seconds * library.evaluations, 3),
-        "hours_of_one_worker": round(library.count * seconds * library.evaluations / 3600, 3),
+        "seconds_per_volume": round(seconds, 3),
+        "hours_of_one_worker": round(library.count * seconds / 3600, 3),
     }
 
 
@@ -86,5 +89,6 @@ def _free(location: str) -> int | None:
     path = Storage(location).path
     if path is None:
         return None
-    there = next(folder for folder in path.absolute().parents if folder.exists())
+    place = path.absolute()
+    there = next(folder for folder in (place, *place.parents) if folder.exists())
     return shutil.disk_usage(there).free

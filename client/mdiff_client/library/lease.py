@@ -13,10 +13,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -112,7 +114,11 @@ class Lease:
                     return
 
     def _give_way(self) -> None:
-        others = [name for name in self._storage.names(WORKERS) if name != self._name and self._meets(name)]
+        others = [
+            name
+            for name, shard in _claims(self._storage)
+            if name != self._name and self._shard.overlaps(shard, self._count)
+        ]
         seen = {name: self._storage.read(f"{WORKERS}/{name}") for name in others}
         deadline = time.monotonic() + _MISSED_BEATS * self._seconds
         while seen:
@@ -131,10 +137,6 @@ class Lease:
                 self._beat()
                 time.sleep(self._seconds / 2)
 
-    def _meets(self, name: str) -> bool:
-        other = name.split("-")
-        return self._shard.overlaps(Shard(int(other[0]), int(other[2])), self._count)
-
     def _busy(self, text: str) -> str:
         other = _parsed(text)
         return (
@@ -147,12 +149,18 @@ class Lease:
 def at_work(storage: Storage) -> list[str]:
     """Claims of workers, alive or not yet known to be lost, as ``shard 3/16 on HOST``."""
     found = []
-    for name in storage.names(WORKERS):
-        i, _, n, _ = name.split("-")
+    for name, shard in _claims(storage):
         text = storage.read(f"{WORKERS}/{name}")
         if text is not None and not _is_dead(text):
-            found.append(f"shard {int(i)}/{int(n)} on {_parsed(text).get('host', 'another machine')}")
+            found.append(f"shard {shard.i}/{shard.n} on {_parsed(text).get('host', 'another machine')}")
     return found
+
+
+def _claims(storage: Storage) -> Iterator[tuple[str, Shard]]:
+    """Files of claims, and of which shards; network file systems put others between them, as ``.nfs0001``."""
+    for name in storage.names(WORKERS):
+        if match := re.fullmatch(r"(\d+)-of-(\d+)-\w+\.json", name):
+            yield name, Shard(int(match[1]), int(match[2]))
 
 
 def _self() -> dict[str, Any]:
@@ -173,10 +181,10 @@ def _is_alive(text: str) -> bool:
 
 def _parsed(text: str) -> dict[str, Any]:
     try:
-        parsed: dict[str, Any] = json.loads(text)
-    except ValueError:  # nobody's: it lapses
-        return {}
-    return parsed
+        parsed = json.loads(text)
+    except ValueError:
+        parsed = None
+    return parsed if isinstance(parsed, dict) else {}  # nobody's: it lapses
 
 
 def _system() -> str:
@@ -189,8 +197,12 @@ def _system() -> str:
 
 
 def _started(pid: int) -> str:
-    """When a process began, in ticks since the machine did; a number is used again, but not with the same one."""
+    """When a process began, in ticks since the machine did; a number is used again, but not with the same one.
+
+    Empty where it is gone, also where its parent has not yet asked how it ended.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19]
+        state, *others = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
     except OSError:
         return ""
+    return "" if state in "ZX" else others[18]

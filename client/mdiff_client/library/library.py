@@ -59,7 +59,7 @@ class Library:
         threshold = Threshold.parse(spec.threshold) if spec.threshold else None
         recipe = Recipe.of(models.contract, plan, threshold=threshold, grey=spec.grey)
         plan.shape(models.contract)
-        spec.limits.check(recipe.contract)
+        spec.limits.check(recipe.contract, grey=spec.grey)
         return cls(spec, recipe, tuple(models.asked(*one) for one in spec.grid()), spec.seed_list())
 
     @property
@@ -175,10 +175,16 @@ def spec_of(store: VolumeStore) -> LibrarySpec:
 
     Raises:
         UsageError: the store holds no library.
+        DataError: it is not of a form that this version knows.
     """
     if "library" not in store.made:
         raise UsageError(f"{store.location} is no library: mdiff-client library create makes one")
-    return LibrarySpec.stored(store.made["library"])
+    try:
+        return LibrarySpec.stored(store.made["library"])
+    except (LookupError, TypeError) as error:
+        raise DataError(
+            f"{store.location}: laid out by mdiff {store.made.get('version')}, which this version cannot go on with"
+        ) from error
 
 
 def damaged(store: VolumeStore) -> Iterator[tuple[int, str | None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -66,12 +67,14 @@ class Limits:
                 raise UsageError(f"limit {text!r}: give a number, as s2=20")
         return found
 
-    def check(self, contract: ModelContract) -> None:
-        """Refuse limits that the volumes of a model cannot be held to.
+    def check(self, contract: ModelContract, *, grey: bool) -> None:
+        """Refuse limits that the volumes of a model cannot be held to; ``grey``: they are grey levels.
 
         Raises:
             UsageError: phases that it does not have, or errors against a reference that it does not have.
         """
+        if grey and dataclasses.replace(self, attempts=NO_LIMITS.attempts) != NO_LIMITS:
+            raise UsageError("grey levels have no phases to be held to limits: leave out the limits or --grey")
         names = [phase.name for phase in contract.phases]
         unknown = [name for name in self.percolates if name not in names]
         if unknown:

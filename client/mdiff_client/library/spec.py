@@ -15,6 +15,8 @@ from mdiff_client.plan_files import parse_periodic, parse_size
 from mdiff_client.toml_files import fields_of, load
 from mdiff_core import UsageError
 
+MOST_SEEDS = 10**7  # a worker has the number of each volume in memory
+
 
 @dataclass(frozen=True)
 class LibrarySpec:
@@ -35,6 +37,9 @@ class LibrarySpec:
         grey: grey levels instead of labels.
         threshold: of grey levels, as ``--threshold``.
         limits: the quality gate.
+
+    Raises:
+        UsageError: something is to be asked for twice, or a list of it is empty, which would be no volume.
     """
 
     seeds: str = "0"
@@ -49,6 +54,16 @@ class LibrarySpec:
     grey: bool = False
     threshold: str | None = None
     limits: Limits = NO_LIMITS
+
+    def __post_init__(self) -> None:
+        asked = {"classes": self.classes, "guidance": self.guidance} | {
+            f"fractions of {phase}": values for phase, values in self.fractions.items()
+        }
+        for what, values in asked.items():
+            if len(set(values)) < len(values):
+                raise UsageError(f"{what} {', '.join(map(str, values))}: some are there twice")
+            if not values and what != "classes":
+                raise UsageError(f"{what}: give at least one")
 
     @classmethod
     def read(cls, path: Path | None, **options: object) -> LibrarySpec:
@@ -86,12 +101,14 @@ class LibrarySpec:
         """The seeds.
 
         Raises:
-            UsageError: not of that form, or one twice.
+            UsageError: not of that form, too many, or one twice.
         """
         parts = [re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip()) for part in self.seeds.split(",")]
         ranges = [range(int(part[1]), int(part[2] or part[1]) + 1) for part in parts if part]
         if None in parts or not all(ranges) or any(part[-1] >= 2**64 for part in ranges):
             raise UsageError(f"seeds {self.seeds!r}: give numbers below 2^64 and ranges, as 0-999 or 0-9,50-59")
+        if sum(part.stop - part.start for part in ranges) > MOST_SEEDS:
+            raise UsageError(f"seeds {self.seeds!r}: more than {MOST_SEEDS}, make several libraries of them")
         if len(ranges) == 1:
             return ranges[0]
         seeds = [seed for part in ranges for seed in part]
@@ -116,11 +133,13 @@ def parse_fractions(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
     """``sphere=0.2,0.3``, once for each phase.
 
     Raises:
-        UsageError: not of that form.
+        UsageError: not of that form, or a phase twice.
     """
     found: dict[str, tuple[float, ...]] = {}
     for text in texts:
         phase, _, values = text.partition("=")
+        if phase in found:
+            raise UsageError(f"fraction {text!r}: {phase} is there twice, give its fractions as {phase}=0.2,0.3,0.4")
         try:
             found[phase] = tuple(float(value) for value in values.split(","))
         except ValueError as error:

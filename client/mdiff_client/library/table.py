@@ -16,7 +16,7 @@ from mdiff_client.library.lease import WORKERS
 from mdiff_client.library.library import FAILED
 from mdiff_client.sampling import Condition
 from mdiff_client.store import MERGED, RECORDS, VolumeStore
-from mdiff_core import ModelContract, UsageError
+from mdiff_core import DataError, ModelContract, UsageError
 
 PROPERTIES = "properties"
 
@@ -43,10 +43,12 @@ def finalize(store: VolumeStore, *, parquet: bool) -> str:
         )
     for name in store.storage.names(WORKERS):
         store.storage.delete(f"{WORKERS}/{name}")
+    for left in store.storage.path.rglob("*.partial") if store.storage.path else ():
+        left.unlink(missing_ok=True)  # of writers that were killed
     lines = (json.dumps({"accepted": "sha256" in records[index], **records[index]}) for index in range(count))
     store.storage.write(MERGED, "".join(f"{line}\n" for line in lines))
     measured = _all(store, PROPERTIES)
-    rows = [{**dict(_row(store, records[index])), **measured.get(index, {})} for index in range(count)]
+    rows = [{**_row(store, index, records[index]), **measured.get(index, {})} for index in range(count)]
     name = _write(store, rows, parquet=parquet)
     with store.storage.guarded("written"), warnings.catch_warnings():
         # Of what lies there besides the array, and that version 3 of the format does not yet know this.
@@ -61,9 +63,23 @@ def _all(store: VolumeStore, kind: str) -> dict[int, dict[str, Any]]:
     return {index: one for index, one in zip(found, store.documents_of(kind, found), strict=True) if one is not None}
 
 
-def _row(store: VolumeStore, record: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _row(store: VolumeStore, index: int, record: dict[str, Any]) -> dict[str, Any]:
+    """The row of a volume.
+
+    Raises:
+        DataError: its record lacks something.
+    """
+    try:
+        return dict(_columns(store, index, record))
+    except (LookupError, AttributeError, TypeError) as error:
+        raise DataError(
+            f"{store.location}: the record of volume {index} is damaged: library verify --repair takes it away"
+        ) from error
+
+
+def _columns(store: VolumeStore, index: int, record: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Column and value; nothing of a run, such as its duration, so that the table is the same whoever made it."""
-    accepted, index = "sha256" in record, record["volume"]
+    accepted = "sha256" in record
     last = record if accepted else record["rejected"][-1]
     yield from (("volume", index), ("seed", record["seed"]), ("accepted", accepted))
     yield from (("attempts", len(record["rejected"]) + accepted), ("attempt", last["attempt"]))

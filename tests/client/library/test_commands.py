@@ -1,6 +1,7 @@
 """The command line of libraries, in a folder and in a real S3 server."""
 
 import csv
+import errno
 import json
 import re
 import signal
@@ -10,8 +11,9 @@ import time
 
 import pytest
 
+from mdiff_client.storage import Storage
 from mdiff_client.store import VolumeStore
-from mdiff_core.errors import UnavailableError
+from mdiff_core.errors import DataError, UnavailableError
 
 DESCRIPTION = """
 model = "told"
@@ -89,6 +91,31 @@ def test_a_bucket_holds_the_same_bytes_as_a_folder(client, told_repository, desc
     assert {one["Key"].removeprefix("same.zarr/") for one in listed} == set(files)
     for name, file in files.items():
         assert s3.get_object(Bucket="volumes", Key=f"same.zarr/{name}")["Body"].read() == file.read_bytes()
+
+
+def test_a_bucket_where_something_else_lies_is_refused(client, assert_one_line, told_repository, description, s3):
+    s3, variables = s3
+    s3.put_object(Bucket="volumes", Key="thesis/0/thesis.txt", Body=b"years of work")
+    for more in ((), ("--resume",)):
+        create = ("library", "create", "s3://volumes/thesis", "--from", description, "--repository", told_repository)
+        assert_one_line(client(*create, *more, **variables), 2, "exists")
+    assert s3.get_object(Bucket="volumes", Key="thesis/0/thesis.txt")["Body"].read() == b"years of work"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OSError(errno.EBUSY, "Please reduce your request rate."), UnavailableError),  # as s3fs tells SlowDown
+        (TimeoutError(), UnavailableError),
+        (PermissionError("Access Denied"), DataError),
+        (FileNotFoundError("The specified bucket does not exist"), DataError),
+    ],
+)
+def test_an_object_store_that_cannot_answer_now_is_told_from_one_that_refuses(error, kind):
+    with pytest.raises(kind), Storage("s3://volumes/x.zarr").guarded("written"):
+        raise error
+    with pytest.raises(DataError), Storage("x.zarr").guarded("written"):
+        raise error
 
 
 def test_an_object_store_that_does_not_answer_is_told_from_one_without_the_library(

@@ -1,6 +1,7 @@
 """Two workers on the same volumes, on a real folder."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -61,6 +62,36 @@ def test_the_claim_of_a_process_that_was_killed_here_is_void_at_once(lease, stor
     with lease():
         assert time.monotonic() - began < 3 * BEAT
         assert storage.read(key) is None
+
+
+def test_the_claim_of_a_process_that_is_dead_and_not_yet_buried_is_void(lease, storage):
+    """Its parent has not asked how it ended: the process is still listed."""
+    code = (
+        "import os; from mdiff_client.library.lease import _self; import json; print(json.dumps(_self()), flush=True)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        claim(storage, **json.loads(process.stdout.readline()))
+        assert process.stdout.read() == ""
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert at_work(storage) == []
+        with lease():
+            pass
+
+
+def test_what_file_systems_put_between_the_claims_is_none(lease, storage):
+    for name in (".nfs0000000000000001", f"000000-of-000001-{'0' * 32}.{'1' * 32}.partial", "._x.json"):
+        storage.write(f"{WORKERS}/{name}", "[]")
+    assert at_work(storage) == []
+    with lease():
+        assert len(at_work(storage)) == 1
+
+
+def test_a_claim_that_cannot_be_read_lapses(lease, storage):
+    key = claim(storage)
+    for content in (b"\xff", b"[]"):
+        storage.write(key, content)
+        with lease():
+            assert storage.read(key) is None
 
 
 def test_a_claim_from_elsewhere_that_nobody_renews_lapses(lease, storage):

@@ -9,10 +9,12 @@ import pytest
 import zarr
 
 from mdiff_client.generate import generate
+from mdiff_client.library.estimate import estimate
 from mdiff_client.library.library import FAILED, damaged, forget, missing, spec_of
 from mdiff_client.library.quality import Limits
 from mdiff_client.library.shards import Shard
 from mdiff_client.library.table import finalize
+from mdiff_client.plan_files import stored_plan
 from mdiff_client.sampling import named_plan
 from mdiff_client.store import VolumeStore
 from mdiff_core import BusyError, DataError, PermanentError, UsageError
@@ -195,6 +197,56 @@ def test_other_peoples_groups_are_left_alone(small, make_library, tmp_path):
         with pytest.raises((UsageError, DataError)):
             make_library(small).store(tmp_path / "other.zarr", resume=resume)
     assert (zarr.open_array(tmp_path / "other.zarr" / "0", mode="r")[:] == 7).all()
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_other_peoples_folders_are_left_alone(small, make_library, tmp_path, monkeypatch, full):
+    for name in ("0", "thoughts"):
+        (tmp_path / "thesis" / name).mkdir(parents=True)
+        (tmp_path / "thesis" / name / "thesis.txt").write_text("years of work")
+    if full:
+
+        def refuse(*_, **__):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("zarr.storage._local._put", refuse)
+    for resume in (False, True):
+        with pytest.raises(UsageError, match="exists"):
+            make_library(small).store(tmp_path / "thesis", resume=resume)
+    assert len(list((tmp_path / "thesis").rglob("thesis.txt"))) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"{}", b'{"volume": 1, "sha256": 3}'])
+def test_a_damaged_record_is_found_and_keeps_a_library_from_being_finished(small, make_library, tmp_path, content):
+    library = make_library(small, seeds="0-1")
+    store = library.store(tmp_path / "library.zarr")
+    library.run(store)
+    store.storage.write("records/000001.json", content)
+    store.storage.write("records/._000001.json", b"a file system's own")
+    assert [index for index, complaint in damaged(store) if complaint] == [1]
+    with pytest.raises(DataError):
+        finalize(store, parquet=False)
+
+
+def test_a_library_of_another_version_is_one_clear_error(small, make_library, tmp_path):
+    store = make_library(small).store(tmp_path / "library.zarr")
+    more = {"colour": "red"}
+    made = {**store.made, "library": {**store.made["library"], **more}}
+    with pytest.raises(DataError, match=r"laid out by mdiff \d"):
+        spec_of(dataclasses.replace(store, made=made))
+    with pytest.raises(DataError, match="another version"):
+        stored_plan({**store.plan, **more})
+
+
+@pytest.mark.parametrize("guidance", [(1.0, 2.0), (2.0, 1.0)])
+def test_guided_volumes_are_estimated_at_twice_the_images(pixels, make_library, tmp_path, guidance):
+    def images(*strengths):
+        library = make_library(pixels, PLAIN, seeds="0-1", classes=("dark",), guidance=strengths)
+        return estimate(library, str(tmp_path / "library.zarr"), on_wire=True)
+
+    both, plain = images(*guidance), images(1.0)
+    assert both["images"] == 3 * plain["images"]
+    assert both["bytes_on_the_wire"] == 3 * plain["bytes_on_the_wire"]
 
 
 def test_grey_libraries_are_held_to_no_reference(small, make_library, tmp_path):

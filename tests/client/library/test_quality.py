@@ -68,6 +68,10 @@ def test_what_is_exceeded_is_said(contract):
 
 def test_limits_that_a_model_cannot_be_held_to_are_refused(contract):
     with pytest.raises(UsageError, match="no phase 'pore'; its phases: matrix, sphere"):
-        Limits(percolates=("pore",)).check(contract)
+        Limits(percolates=("pore",)).check(contract, grey=False)
     with pytest.raises(UsageError, match="no reference curves to hold fraction and s2 to"):
-        Limits(fraction=0.1, s2=3).check(dataclasses.replace(contract, references={}))
+        Limits(fraction=0.1, s2=3).check(dataclasses.replace(contract, references={}), grey=False)
+    for limits in (Limits(s2=3), Limits(percolates=("sphere",))):
+        with pytest.raises(UsageError, match="grey levels have no phases"):
+            limits.check(contract, grey=True)
+    Limits(attempts=1).check(contract, grey=True)

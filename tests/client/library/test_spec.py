@@ -59,6 +59,11 @@ def test_what_a_store_notes_is_what_was_asked(file):
         ("seeds = 3", "seeds = 3: give a text"),
         ("fractions = [1]", r"fractions = \[1\]: give a table of \[a number, …\]"),
         ("[limits]\ns3 = 1", "limits has no s3"),
+        ("limits = 3", "limits = 3: give a table of fraction"),
+        ("guidance = []", "guidance: give at least one"),
+        ("fractions = { sphere = [] }", "fractions of sphere: give at least one"),
+        ("fractions = { sphere = [0.3, 0.30] }", "fractions of sphere 0.3, 0.3: some are there twice"),
+        ('classes = ["fine", "fine"]', "classes fine, fine: some are there twice"),
         ("[limits]\ns2 = -1", "limit s2 = -1: give a number from 0"),
         ("seeds =", "not valid TOML"),
     ],
@@ -75,7 +80,7 @@ def test_a_file_that_is_not_there_is_one_clear_error(tmp_path):
         LibrarySpec.read(tmp_path / "library.toml")
 
 
-@pytest.mark.parametrize("seeds", ["", "a", "3-1", "1,,2", "0-5,5", str(2**64)])
+@pytest.mark.parametrize("seeds", ["", "a", "3-1", "1,,2", "0-5,5", str(2**64), f"0-{2**64 - 1}", "0-9,10-99999999"])
 def test_seeds_that_are_none_are_refused(seeds):
     with pytest.raises(UsageError, match="seeds"):
         LibrarySpec(seeds=seeds).seed_list()
@@ -93,3 +98,5 @@ def test_fractions_and_limits_are_read_from_options():
             Limits.parse([text])
     with pytest.raises(UsageError, match="fraction"):
         parse_fractions(["sphere"])
+    with pytest.raises(UsageError, match="sphere is there twice"):
+        parse_fractions(["sphere=0.2", "sphere=0.3"])
