@@ -39,6 +39,8 @@ def installed(tmp_path_factory):
         ),
         "mdiff_serving/backends/model.py",
         "mdiff_training/presets/compact64.toml",
+        *(f"mdiff_client/report_page/{name}" for name in ("page.html", "page.css", "page.js", "three/three.min.js")),
+        "mdiff_client/report_page/three/LICENSE",
     ],
 )
 def test_the_wheel_brings(installed, path):

@@ -20,7 +20,8 @@ RULES = {
     "tritonclient typer",
     "serving": "mdiff_core typer",
     "client": "PIL h5py mdiff_core mdiff_images numpy onnxruntime pyarrow scipy tifffile tqdm tritonclient typer zarr "
-    "matplotlib muFFT muSpectre taufactor xarray",  # taufactor brings torch, so only functions import it: see below
+    "matplotlib muFFT muSpectre skimage taufactor torch_fidelity vtkmodules xarray",
+    # taufactor and torch_fidelity bring torch, so only functions import them: see below
 }
 # What answers inside Triton, in the server's own environment: it may import nothing of mdiff.
 INSIDE_TRITON = ROOT / "serving/mdiff_serving/backends"

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from mdiff_client.formats.reading import read_volume
+from mdiff_client.metrics import Measured, Setting, Tools, measure, unmeasurable
 from mdiff_client.sampling import Condition
 from mdiff_client.sampling.plan import described
 from mdiff_client.store import VolumeStore
 from mdiff_core import DataError, Descriptors, ModelContract, UsageError, error_rate, reference_descriptors
 from mdiff_core.contract import AXES
-from mdiff_images import group_phases, parse_phases, read_array
+from mdiff_images import group_phases, parse_phases
 
 _RESAMPLES = 2000
 CROPS = 25  # of the real-vs-real floor: as many as the volumes that the paper averages
@@ -78,7 +80,9 @@ class Evaluation:
 
     ``phases`` compares the volumes with the reference, ``floor`` crops of the real material with the same reference,
     both by phase name; ``floor`` is empty where no real material was given. ``along`` compares them along one axis
-    (``z``, ``y``, ``x``) at a time, where the material is anisotropic.
+    (``z``, ``y``, ``x``) at a time, where the material is anisotropic. ``metrics`` are the others that were asked for,
+    by their names in :data:`mdiff_client.metrics.METRICS`; ``unmeasured`` says of those that could not be measured what
+    they lack.
     """
 
     model: str
@@ -88,6 +92,8 @@ class Evaluation:
     phases: dict[str, Comparison]
     floor: dict[str, Comparison]
     along: dict[str, dict[str, Comparison]]
+    metrics: dict[str, list[Measured]] = field(default_factory=dict)
+    unmeasured: dict[str, str] = field(default_factory=dict)
 
 
 def evaluate(
@@ -95,6 +101,10 @@ def evaluate(
     reference: Labels | None = None,
     floor: Labels | None = None,
     condition: Condition | None = None,
+    metrics: Sequence[str] = (),
+    tools: Tools | None = None,
+    *,
+    lenient: bool = False,
 ) -> Evaluation:
     """Compare a store's complete volumes with the contract's reference curves.
 
@@ -105,13 +115,16 @@ def evaluate(
         reference: phase labels of a real volume or image to compare with instead.
         floor: phase labels of a real volume or image, from which crops with the edge of the volumes are cut.
         condition: only the volumes that were asked to be this; None: the first of the store's.
+        metrics: names of more to measure.
+        tools: what some of them need.
+        lenient: tell of a metric that lacks something, instead of refusing it.
 
     Raises:
         DataError: no complete volume, or data too small.
-        UsageError: the model has no phases.
+        UsageError: the model has no phases, or a metric lacks something.
     """
     contract = store.contract
-    names = _phase_names(contract)
+    names = phase_names(contract)
     condition = condition or store.conditions[0]
     indices = [index for index in store.complete() if store.condition(index) == condition]
     if not indices:
@@ -119,18 +132,37 @@ def evaluate(
     if reference is None:
         references, along = contract.references_at(condition.fractions), contract.references_along
     else:
-        references, along = _references(reference, contract, names)
+        references, along = references_of(reference, contract, names)
     volumes = (store.labels(index) for index in indices)
     compared = compare_volumes(volumes, {ALL_AXES: references, **along}, names)
-    crops = random_crops(floor, contract.image_size[0], CROPS) if floor is not None else None
+    crops = (lambda: random_crops(floor, contract.image_size[0], CROPS)) if floor is not None else None
+    tiles = store.shape[1:] if floor is None else (*store.shape[1:], *floor.shape)
+    setting = Setting(
+        names=tuple(names),
+        greys=tuple(phase.grey / 255 for phase in contract.phases),
+        edge=min(*contract.image_size, *tiles),
+        max_lag=min(*contract.image_size, *tiles) // 2,
+        references=references,
+        references_along=along,
+        real=reference,
+        tools=tools or Tools(),
+    )
+    unmeasured = unmeasurable(metrics, setting, lenient=lenient)
     return Evaluation(
         model=contract.name,
         plan=described(store.plan),
         volumes=len(indices),
         evaluations=store.record(indices[0])["evaluations"],
         phases=compared.pop(ALL_AXES),
-        floor=compare_volumes(crops, {ALL_AXES: references}, names)[ALL_AXES] if crops else {},
+        floor=compare_volumes(crops(), {ALL_AXES: references}, names)[ALL_AXES] if crops else {},
         along=compared,
+        metrics=measure(
+            [name for name in metrics if name not in unmeasured],
+            lambda: map(store.labels, indices),
+            crops,
+            setting,
+        ),
+        unmeasured=unmeasured,
     )
 
 
@@ -155,28 +187,47 @@ def read_labels(
         DataError: the file cannot be read, has nothing of a phase, or values of none.
         UsageError: a RAW file without its shape, other phases than the contract's, or a contract without phases.
     """
-    names = _phase_names(contract)
+    names, whose = phase_names(contract), f"model {contract.name}"
+    return labels_of(path, names, phases, raw_shape, all_present=all_present, whose=whose)
+
+
+def labels_of(
+    path: Path,
+    names: Sequence[str],
+    phases: str | None = None,
+    raw_shape: tuple[int, ...] | None = None,
+    *,
+    all_present: bool = True,
+    whose: str = "the material",
+) -> Labels:
+    """As :func:`read_labels`, of any material with the phases ``names``; ``whose`` they are, for messages."""
     values = parse_phases(phases) if phases else {name: (label,) for label, name in enumerate(names)}
     if set(values) != set(names):
-        raise UsageError(f"model {contract.name} has the phases {', '.join(names)}, not {', '.join(values)}")
+        raise UsageError(f"{whose} has the phases {', '.join(names)}, not {', '.join(values)}")
     return group_phases(
-        read_array(path, raw_shape=raw_shape),
-        {name: values[name] for name in names},
-        str(path),
-        all_present=all_present,
+        read_volume(path, raw_shape), {name: values[name] for name in names}, str(path), all_present=all_present
     )
 
 
-def _phase_names(contract: ModelContract) -> list[str]:
+def phase_names(contract: ModelContract) -> list[str]:
+    """Names of the phases in the order of their labels.
+
+    Raises:
+        UsageError: the model has none.
+    """
     if not contract.phases:
         raise UsageError(f"model {contract.name} gives grey levels: S2 and LP need phases")
     return [phase.name for phase in contract.phases]
 
 
-def _references(
+def references_of(
     real: Labels, contract: ModelContract, names: Sequence[str]
 ) -> tuple[References, Mapping[str, References]]:
-    """Of real material: over all its axes and, where the model knows its planes apart, along each axis of a volume."""
+    """Descriptors of real material by phase: over all its axes and, where the model knows its planes apart, along each.
+
+    Raises:
+        DataError: it is too small.
+    """
     along = {
         name: reference_descriptors(real, names, contract.image_size, [axis])
         for axis, name in enumerate(AXES)
@@ -195,6 +246,16 @@ def compare_volumes(
     Raises:
         DataError: no volumes, or a reference without its phase.
     """
+    return {
+        axis: {name: compare(of_phase, references[axis][name]) for name, of_phase in of_axis.items()}
+        for axis, of_axis in describe_volumes(volumes, references, names).items()
+    }
+
+
+def describe_volumes(
+    volumes: Iterable[Labels], references: Mapping[str, References], names: Sequence[str]
+) -> dict[str, dict[str, list[Descriptors]]]:
+    """Descriptors of each volume to the lags of the references, as :func:`compare_volumes` compares them."""
     samples: dict[str, dict[str, list[Descriptors]]] = {
         axis: {name: [] for name in of_axis} for axis, of_axis in references.items()
     }
@@ -204,10 +265,7 @@ def compare_volumes(
             for name, of_phase in of_axis.items():
                 max_lag = len(references[axis][name].s2) - 1
                 of_phase.append(Descriptors.of(labels == names.index(name), max_lag, along))
-    return {
-        axis: {name: compare(of_phase, references[axis][name]) for name, of_phase in of_axis.items()}
-        for axis, of_axis in samples.items()
-    }
+    return samples
 
 
 def random_crops(labels: Labels, edge: int, count: int, seed: int = 0) -> Iterator[Labels]:

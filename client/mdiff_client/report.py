@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from mdiff_client.denoisers.timed import Latency
 from mdiff_client.evaluation import Comparison, Evaluation
 from mdiff_client.generate import image_evaluations
+from mdiff_client.metrics import Measured
 from mdiff_client.sampling import IMAGES_AT_ONCE, Condition, ImagePlan, SamplingPlan
 from mdiff_client.sampling.plan import described
+from mdiff_client.side_by_side import SideBySide
 from mdiff_core import ModelContract
 
 
@@ -99,6 +101,8 @@ def evaluation_json(
 def evaluation_text(evaluation: Evaluation, asked_for: str = "", latency: Latency | None = None) -> str:
     """A Markdown table with a row for each phase, for each along each axis, and for each of the real-vs-real floor.
 
+    Below it one of the other metrics, where any were measured, and what the others lack.
+
     ``asked_for``: the condition as :meth:`Condition.described` tells it; ``latency``: of the run that made the volumes.
     """
     floor = {f"{name}, real crops": comparison for name, comparison in evaluation.floor.items()}
@@ -108,7 +112,49 @@ def evaluation_text(evaluation: Evaluation, asked_for: str = "", latency: Latenc
         for axis, of_axis in evaluation.along.items()
         for name, comparison in of_axis.items()
     }
-    return _text(title, evaluation.plan, asked_for, {**evaluation.phases, **along, **floor}, latency)
+    text = _text(title, evaluation.plan, asked_for, {**evaluation.phases, **along, **floor}, latency)
+    more = [metrics_text(evaluation.metrics)] if evaluation.metrics else []
+    lacking = [f"{name} was not measured: {advice}" for name, advice in evaluation.unmeasured.items()]
+    return "\n\n".join([text, *more, *(["\n".join(lacking)] if lacking else [])])
+
+
+def metrics_text(metrics: Mapping[str, Sequence[Measured]]) -> str:
+    """A Markdown table with a row for each quantity, and beside it the same of crops of real material."""
+    rows = [["metric", "of", "samples", "volumes", "real crops"]]
+    for measured in metrics.values():
+        for one in measured:
+            real = "" if one.floor is None else _figure(one.floor, one.floor_interval)
+            rows.append([one.title, one.of, str(one.samples), _figure(one.value, one.interval), real])
+    return _table(rows)
+
+
+def side_by_side_json(compared: SideBySide) -> str:
+    """All of it as one JSON object."""
+    return json.dumps(dataclasses.asdict(compared))
+
+
+def side_by_side_text(compared: SideBySide) -> str:
+    """Markdown tables: S2 and LP with a row for each phase of each source, other metrics with a column each."""
+    comparisons = {
+        f"{name}: {phase}": comparison
+        for phase in compared.references
+        for name, entry in compared.sources.items()
+        for comparison in [entry.phases[phase]]
+    }
+    counts = ", ".join(f"{_counted(entry.volumes, 'volume')} of {name}" for name, entry in compared.sources.items())
+    rows = [["source: phase", *_COLUMNS[1:]], *(comparison_cells(*one) for one in comparisons.items())]
+    parts = [f"Compared with {compared.reference}: {counts}", _table(rows), _EXPLAINED]
+    figures = {
+        name: {(one.title, one.of): _figure(one.value, one.interval) for of in entry.metrics.values() for one in of}
+        for name, entry in compared.sources.items()
+    }
+    # Of one source a row may be missing: a phase without chords, one volume without pairs.
+    quantities = list(dict.fromkeys(key for of_source in figures.values() for key in of_source))
+    if quantities:
+        head = ["metric", "of", *figures]
+        parts.append(_table([head, *([*key, *(of.get(key, "") for of in figures.values())] for key in quantities)]))
+    parts += [f"{name} was not measured: {advice}" for name, advice in compared.unmeasured.items()]
+    return "\n\n".join(parts)
 
 
 def images_json(
@@ -147,6 +193,7 @@ def images_text(
     return _text(title, described(dataclasses.asdict(plan)), condition.described(contract), phases, latency)
 
 
+_EXPLAINED = "In parentheses the reference, in brackets the 95 % interval over the samples."
 _COLUMNS = ["phase", "samples", "fraction", "specific surface", "S2 error %", "LP error %"]
 
 
@@ -155,12 +202,20 @@ def _text(title: str, plan: str, condition: str, comparisons: Mapping[str, Compa
     head += [latency_text(latency)] if latency else []
     if not comparisons:
         return "\n".join(head)
-    rows = [_COLUMNS, ["-" * len(column) for column in _COLUMNS]]
-    rows += [comparison_cells(name, comparison) for name, comparison in comparisons.items()]
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    explained = "In parentheses the reference, in brackets the 95 % interval over the samples."
-    return "\n".join([*head, "", *(f"| {line} |" for line in lines), "", explained])
+    rows = [_COLUMNS, *(comparison_cells(name, comparison) for name, comparison in comparisons.items())]
+    return "\n".join([*head, "", _table(rows), "", _EXPLAINED])
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Markdown; the first row is the head."""
+    ruled = [rows[0], ["-" * len(column) for column in rows[0]], *rows[1:]]
+    widths = [max(len(cell) for cell in column) for column in zip(*ruled, strict=True)]
+    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in ruled]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _figure(value: float, interval: tuple[float, float] | None) -> str:
+    return f"{value:.3g}" if interval is None else f"{value:.3g} [{interval[0]:.3g}, {interval[1]:.3g}]"
 
 
 def comparison_cells(name: str, of: Comparison) -> list[str]:

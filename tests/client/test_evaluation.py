@@ -8,6 +8,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from mdiff_client.evaluation import compare, evaluate, random_crops, read_labels
+from mdiff_client.metrics import METRICS, Tools, parse_metrics
 from mdiff_client.sampling import PLANS, UNCONDITIONAL, Condition
 from mdiff_client.store import VolumeStore
 from mdiff_core import DataError, Descriptors, ModelContract, Phase, UsageError, error_rate, reference_descriptors
@@ -297,3 +298,42 @@ def test_a_model_of_grey_levels_has_no_labels_to_read(labelled, gaussian):
     for phases in (None, "matrix=0+2,sphere=1"):
         with pytest.raises(UsageError, match="gives grey levels: S2 and LP need phases"):
             read_labels(labelled, contract, phases)
+
+
+def test_metrics_stand_beside_those_of_real_crops(store, rod):
+    other = spheres((48, 48, 48), seed=7)
+    names = ["radial", "axes", "chords", "chord-distribution", "percolation", "euler", "diversity", "memorization"]
+    evaluation = evaluate(store, floor=other, reference=rod, metrics=names, tools=Tools((rod,)))
+    assert list(evaluation.metrics) == names
+    found = {(name, one.of): one for name, of in evaluation.metrics.items() for one in of}
+    # The store's volumes are cut from the rod, which stands for the training data here.
+    assert found["memorization", ""].value == pytest.approx(0, abs=1e-5)
+    assert found["memorization", ""].floor > 0.1
+    assert found["percolation", "matrix along z"].value == found["percolation", "matrix along z"].floor == 1
+    chords = found["chords", "sphere along y"]
+    assert chords.value == pytest.approx(chords.floor, rel=0.2)
+    assert chords.interval[0] <= chords.value <= chords.interval[1]
+    assert found["diversity", ""].samples == 3
+    assert found["radial", "sphere"].value == pytest.approx(evaluation.phases["sphere"].s2_error_percent, abs=15)
+
+
+def test_what_a_metric_lacks_is_refused_or_told(store):
+    with pytest.raises(UsageError, match=r"metric memorization: .*--training"):
+        evaluate(store, metrics=["memorization"])
+    evaluation = evaluate(store, metrics=METRICS, lenient=True)
+    assert set(evaluation.unmeasured) == {"memorization", "pixels", "three-point", "gram", "fid"}
+    assert set(evaluation.metrics) == set(METRICS) - set(evaluation.unmeasured)
+
+
+def test_an_image_as_the_floor_has_no_metrics_of_volumes(store, rod):
+    found = evaluate(store, floor=rod[:, :, 20], metrics=["percolation", "chords"]).metrics
+    assert {one.floor for one in found["percolation"]} == {None}
+    assert {one.of[-1] for one in found["chords"] if one.floor is not None} == {"y", "x"}
+
+
+def test_metrics_are_named_as_in_the_table():
+    assert parse_metrics("euler,chords") == ("chords", "euler")
+    assert parse_metrics("all") == tuple(METRICS)
+    assert set(parse_metrics(None)) < set(METRICS)
+    with pytest.raises(UsageError, match="there is no metric 'chord'; the metrics: radial, axes"):
+        parse_metrics("chord")

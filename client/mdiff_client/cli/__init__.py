@@ -8,12 +8,25 @@ import os
 # beside each other anyway.
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ.get("OPENBLAS_NUM_THREADS", "1")
 
-from mdiff_client.cli import evaluate, export, generate, info, library, preview
+from mdiff_client.cli import compare, doctor, evaluate, export, generate, homogenize, info, library, preview, report
 from mdiff_client.cli.app import app
 from mdiff_client.log import warn_on_stderr
 from mdiff_core.command import run_app
 
-__all__ = ["app", "evaluate", "export", "generate", "info", "library", "main", "preview"]
+__all__ = [
+    "app",
+    "compare",
+    "doctor",
+    "evaluate",
+    "export",
+    "generate",
+    "homogenize",
+    "info",
+    "library",
+    "main",
+    "preview",
+    "report",
+]
 
 
 def main() -> None:

