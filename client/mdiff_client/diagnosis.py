@@ -16,7 +16,7 @@ from mdiff_client.denoisers.place import Place
 from mdiff_core import MdiffError
 
 _PACKAGES = ("numpy", "onnxruntime", "tritonclient", "zarr", "scipy")
-_EXTRAS = ("s3", "parquet", "xarray", "formats", "properties")
+_EXTRAS = ("s3", "parquet", "xarray", "formats", "properties", "elasticity", "evaluation", "fid")
 _GIB = 2**30
 _ROOM = 1  # GiB; below that a library of some thousand volumes does not fit
 

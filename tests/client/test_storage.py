@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from s3fs import S3FileSystem
 
 from mdiff_client import storage
 from mdiff_client.storage import Storage
@@ -12,7 +13,15 @@ from mdiff_core import UnavailableError, UsageError
 
 
 @pytest.fixture
-def in_bucket(s3, monkeypatch):
+def anew():
+    """Whatever S3 server a process has met, it asks the one that the variables name now."""
+    S3FileSystem.clear_instance_cache()
+    yield
+    S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def in_bucket(s3, monkeypatch, anew):
     """A place in a real bucket."""
     _, variables = s3
     for name, value in variables.items():
@@ -21,7 +30,7 @@ def in_bucket(s3, monkeypatch):
 
 
 @pytest.fixture
-def silent(monkeypatch):
+def silent(monkeypatch, anew):
     """A place in a bucket of a server that takes calls and never answers."""
     server, calls = socket.create_server(("127.0.0.1", 0)), []
 
