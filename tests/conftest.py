@@ -39,8 +39,16 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def blocks() -> Callable[[Path], list[tuple[str, str]]]:
-    """``blocks(page)``: language and text of each block of code of a Markdown file."""
-    return lambda page: re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    """``blocks(page)``: language and text of each block of code of a Markdown file that can run here.
+
+    One that cannot is marked by a line ``*Needs a GPU:*`` before it.
+    """
+
+    def read(page: Path) -> list[tuple[str, str]]:
+        found = re.findall(r"(^\*Needs .+:\*\n\n)?^```(\w+)\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
+        return [(language, block) for needs, language, block in found if not needs]
+
+    return read
 
 
 @pytest.fixture
