@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from typer.core import TyperGroup, TyperOption
 
-from mdiff_core.errors import DataError, UsageError
+from mdiff_client.toml_files import load
+from mdiff_core.errors import UsageError
 
 USUAL = Path("~/.config/mdiff/client.toml")
 
@@ -29,12 +29,7 @@ def defaults(group: TyperGroup, path: Path | None) -> dict[str, Any]:
     path, named = path or USUAL.expanduser(), path is not None
     if not named and not path.is_file():
         return {}
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise UsageError(f"{path}: not valid TOML ({error})") from error
+    table = load(path)
     used: set[str] = set()
     found = _of_group(group, table, {}, used, path)
     unknown = sorted(set(table) - used)

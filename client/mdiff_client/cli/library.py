@@ -217,14 +217,14 @@ def status(store: Store, json: Json = False) -> None:
     opened = VolumeStore.open(store)
     spec_of(opened)
     left = missing(opened)
-    given_up = opened.documents(FAILED)
+    given_up, workers = opened.documents(FAILED), at_work(opened.storage)
     found = {
         "library": store,
         "volumes": opened.shape[0],
         "done": opened.shape[0] - len(left) - len(given_up),
         "given_up": given_up if json else len(given_up),
         "missing": left if json else len(left),
-        "workers": at_work(opened.storage) if json else len(at_work(opened.storage)),
+        "workers": workers if json else len(workers),
     }
     _print(found, json)
 
@@ -244,16 +244,15 @@ def verify(
 
     opened = VolumeStore.open(store)
     spec_of(opened)
-    wrong, checked = {}, 0
-    with progress(len(opened.complete()), "volume") as advance:
-        for index, complaint in damaged(opened):
-            checked += 1
+    wrong, complete = {}, opened.complete()
+    with progress(len(complete), "volume") as advance:
+        for index, complaint in damaged(opened, complete):
             if complaint:
                 wrong[index] = complaint
             advance()
     for index in wrong if repair else ():
         forget(opened, index)
-    _print({"library": store, "checked": checked, "damaged": wrong if json else len(wrong)}, json)
+    _print({"library": store, "checked": len(complete), "damaged": wrong if json else len(wrong)}, json)
     if wrong and not repair:
         first = next(iter(wrong))
         raise DataError(

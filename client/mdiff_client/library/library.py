@@ -187,9 +187,9 @@ def spec_of(store: VolumeStore) -> LibrarySpec:
         ) from error
 
 
-def damaged(store: VolumeStore) -> Iterator[tuple[int, str | None]]:
-    """Each complete volume, and what is wrong with it, if anything: it is read again and held to its checksum."""
-    for index in store.complete():
+def damaged(store: VolumeStore, complete: Sequence[int]) -> Iterator[tuple[int, str | None]]:
+    """Each of these volumes, and what is wrong with it, if anything: it is read again and held to its checksum."""
+    for index in complete:
         try:
             record = store.record(index)
             found = digest(store.voxels(index))

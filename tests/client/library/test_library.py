@@ -152,13 +152,13 @@ def test_verify_finds_what_was_damaged_and_a_run_mends_it(small, make_library, t
     store = library.store(tmp_path / "library.zarr")
     library.run(store)
     expected = objects(store)
-    assert [complaint for _, complaint in damaged(store)] == [None] * 4
+    assert [complaint for _, complaint in damaged(store, store.complete())] == [None] * 4
     folder = Path(store.location)
     shard = folder / "0" / "c" / "1" / "0" / "0" / "0"
     shard.write_bytes(shard.read_bytes()[:-30])
     (folder / "0" / "c" / "2" / "0" / "0" / "0").unlink()
     zarr.open_array(folder / "0", mode="r+")[3, 0, 0, 0] = 1 - store.voxels(3)[0, 0, 0]
-    found = dict(damaged(store))
+    found = dict(damaged(store, store.complete()))
     assert found[0] is None
     assert "damaged" in found[1]
     assert "sha256" in found[2]
@@ -223,7 +223,7 @@ def test_a_damaged_record_is_found_and_keeps_a_library_from_being_finished(small
     library.run(store)
     store.storage.write("records/000001.json", content)
     store.storage.write("records/._000001.json", b"a file system's own")
-    assert [index for index, complaint in damaged(store) if complaint] == [1]
+    assert [index for index, complaint in damaged(store, store.complete()) if complaint] == [1]
     with pytest.raises(DataError):
         finalize(store, parquet=False)
 
