@@ -7,6 +7,7 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -22,6 +23,7 @@ from PIL import Image
 from mdiff_client.denoisers.embedded import EmbeddedDenoiser
 from mdiff_client.sampling import named_plan
 from mdiff_client.store import VolumeStore
+from mdiff_core import reference_descriptors
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -42,12 +44,17 @@ PAGES = [
     if page not in ELSEWHERE and re.search(r"^```(sh|python)$", page.read_text(encoding="utf-8"), re.MULTILINE)
 ]
 
-# Hours of training and minutes of sampling are no test; two steps of a small network use every part of them.
-SMALL = ["base_channels=8", "multipliers=[1]", "attention=[false]", "head_channels=8", "norm_groups=4"]
+# Hours of training and minutes of sampling are no test; two steps of a small network use every part of them. Its export
+# is compared with the trained one by the largest batch, which takes time by the pixel.
+SMALL = [
+    *("training.image_size=[16,16]", "training.steps=2", "training.batch=2"),
+    *("model.base_channels=8", "model.multipliers=[1]", "model.attention=[false]"),
+    *("model.head_channels=8", "model.norm_groups=4"),
+]
 SHORTER = {
-    "mdiff-train fit": " ".join(
-        ["--sample-every 0 --set training.steps=2 --set training.batch=2", *(f"--set model.{key}" for key in SMALL)]
-    ),
+    "mdiff-train spheres": "--width 96",
+    "mdiff-train fit": " ".join(["--sample-every 0", *(f"--set {key}" for key in SMALL)]),
+    "mdiff-train import": "--image-size 16",
     "mdiff-client generate2d": "--steps 2",
     "mdiff-client generate3d": "--steps 2",
 }
@@ -107,8 +114,9 @@ def named_before(page, block):
 
 
 def serving(block, folder, environment):
-    """The server of a block that is for a terminal of its own, once it is ready."""
-    server = subprocess.Popen(shlex.split(block), cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+    """The server of a block that is for a terminal of its own, once it is ready: when all its models have warmed up."""
+    command = [*shlex.split(block), "--repository", "models"]
+    server = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
     assert server.stdout.readline().startswith("ready:")
     return server
 
@@ -118,12 +126,18 @@ def bring(request, repository):
     """``bring(page, folder)``: what the reader of a page brings along, small."""
 
     def store(path, model, count=1):
-        """Volumes of 16³ voxels, phase 1 a lattice of beams along z, y and x."""
-        contract = replace(EmbeddedDenoiser(repository, model).contract, image_size=(16, 16), references={})
+        """Volumes of 16³ voxels of :func:`beams`, compared with larger ones."""
+        contract = EmbeddedDenoiser(repository, model).contract
+        names = [phase.name for phase in contract.phases]
+        references = reference_descriptors(beams(48, 3), names, (16, 16))
+        contract = replace(contract, image_size=(16, 16), references=references)
         made = VolumeStore.create(path, contract, named_plan("draft"), 0, count, grey=False)
         for index in range(count):
-            beams = np.indices((16, 16, 16)) % 8 < 3 + index % 2
-            made.write(index, (beams.sum(axis=0) >= 2).astype(np.uint8), seed=index)
+            made.write(index, beams(16, 3 + index % 2), seed=index, evaluations=14)
+
+    def beams(edge, width):
+        """Phase 1 a lattice of beams along z, y and x, in each cell of 8³ voxels."""
+        return ((np.indices((edge, edge, edge)) % 8 < width).sum(axis=0) >= 2).astype(np.uint8)
 
     def labelled(*shape):
         return np.random.default_rng(0).integers(0, 3, shape).astype(np.uint8)
@@ -131,6 +145,12 @@ def bring(request, repository):
     def write(page, folder):
         (folder / "quick.toml").write_text('plan = "draft"\nsteps = 2\n')
         match str(page.relative_to(DOCS)):
+            case "evaluation.md":
+                store(folder / "rve.zarr", "spheres64", count=2)
+                store(folder / "draft.zarr", "spheres64")
+                np.save(folder / "real.npy", 255 * beams(48, 4))
+                for name, width in (("block", 4), ("theirs", 3), ("other", 5)):
+                    np.save(folder / f"{name}.npy", beams(40, width))
             case "formats.md":
                 store(folder / "rve.zarr", "spheres64")
                 store(folder / "library.zarr", "spheres64", count=2)
@@ -138,16 +158,17 @@ def bring(request, repository):
                 store(folder / "nmc.zarr", "nmc64", count=3)
                 store(folder / "rve.zarr", "spheres64")
             case "tutorials/anisotropic.md":
-                tifffile.imwrite(folder / "cathode.tif", labelled(72, 72, 72))
+                tifffile.imwrite(folder / "cathode.tif", labelled(24, 24, 24))
                 for plane in ("xy", "xz", "yz"):
-                    Image.fromarray(labelled(96, 96)).save(folder / f"{plane}.png")
+                    Image.fromarray(labelled(32, 32)).save(folder / f"{plane}.png")
             case "tutorials/checkpoint.md":
                 theirs = runpy.run_path(str(ROOT / "tests/training/test_imported.py"))
                 torch.save(
-                    theirs["reference"](theirs["Shape"](multipliers=(1, 1, 1, 1), attention=(8,))).state_dict(),
+                    theirs["reference"](theirs["Shape"](multipliers=(1, 1), attention=())).state_dict(),
                     folder / "model.pt",
                 )
             case "serving.md":
                 request.getfixturevalue("installed_triton")
+                shutil.copytree(repository / "spheres64", folder / "models" / "spheres64")
 
     return write
