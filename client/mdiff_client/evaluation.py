@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from mdiff_client.formats.reading import read_volume
-from mdiff_client.metrics import Measured, Setting, Tools, measure, unmeasurable
+from mdiff_client.metrics import Measured, Setting, Tools, Volumes, measure, unmeasurable
 from mdiff_client.sampling import Condition
 from mdiff_client.sampling.plan import described
 from mdiff_client.store import VolumeStore
@@ -126,28 +127,18 @@ def evaluate(
     contract = store.contract
     names = phase_names(contract)
     condition = condition or store.conditions[0]
-    indices = [index for index in store.complete() if store.condition(index) == condition]
+    indices = store.by_condition().get(condition)
     if not indices:
         raise DataError(f"{store.location}: there is no complete volume to evaluate")
     if reference is None:
         references, along = contract.references_at(condition.fractions), contract.references_along
     else:
         references, along = references_of(reference, contract, names)
-    volumes = (store.labels(index) for index in indices)
-    compared = compare_volumes(volumes, {ALL_AXES: references, **along}, names)
-    crops = (lambda: random_crops(floor, contract.image_size[0], CROPS)) if floor is not None else None
-    tiles = store.shape[1:] if floor is None else (*store.shape[1:], *floor.shape)
-    setting = Setting(
-        names=tuple(names),
-        greys=tuple(phase.grey / 255 for phase in contract.phases),
-        edge=min(*contract.image_size, *tiles),
-        max_lag=min(*contract.image_size, *tiles) // 2,
-        references=references,
-        references_along=along,
-        real=reference,
-        tools=tools or Tools(),
+    compared = compare_volumes(map(store.labels, indices), {ALL_AXES: references, **along}, names)
+    crops = _crops(floor, contract)
+    measured, unmeasured = measure_more(
+        store, indices, (references, along), metrics, tools, reference, floor, lenient=lenient
     )
-    unmeasured = unmeasurable(metrics, setting, lenient=lenient)
     return Evaluation(
         model=contract.name,
         plan=described(store.plan),
@@ -156,14 +147,60 @@ def evaluate(
         phases=compared.pop(ALL_AXES),
         floor=compare_volumes(crops(), {ALL_AXES: references}, names)[ALL_AXES] if crops else {},
         along=compared,
-        metrics=measure(
-            [name for name in metrics if name not in unmeasured],
-            lambda: map(store.labels, indices),
-            crops,
-            setting,
-        ),
+        metrics=measured,
         unmeasured=unmeasured,
     )
+
+
+def measure_more(
+    store: VolumeStore,
+    indices: Sequence[int],
+    references: tuple[References, Mapping[str, References]],
+    metrics: Sequence[str],
+    tools: Tools | None,
+    real: Labels | None,
+    floor: Labels | None,
+    *,
+    lenient: bool,
+) -> tuple[dict[str, list[Measured]], dict[str, str]]:
+    """The metrics beside S2 and LP.
+
+    Args:
+        store: the volumes; and
+        indices: those of them that are measured.
+        references: curves of the material over all axes, and along each where they are known.
+        metrics: names of what to measure.
+        tools: what some of them need.
+        real: phase labels of the material that the curves come from, if they are not the contract's.
+        floor: as :func:`evaluate` takes it.
+        lenient: tell of a metric that lacks something, instead of refusing it.
+
+    Returns: what was measured, by name, and what the others lack, by name.
+
+    Raises:
+        DataError: data too small.
+        UsageError: a metric lacks something.
+    """
+    contract = store.contract
+    edge = min(*contract.image_size, *store.shape[1:], *(() if floor is None else floor.shape))
+    setting = Setting(
+        names=tuple(phase_names(contract)),
+        greys=tuple(phase.grey / 255 for phase in contract.phases),
+        edge=edge,
+        max_lag=edge // 2,
+        references=references[0],
+        references_along=references[1],
+        real=real,
+        tools=tools or Tools(),
+    )
+    unmeasured = unmeasurable(metrics, setting, lenient=lenient)
+    measurable = [name for name in metrics if name not in unmeasured]
+    return measure(measurable, lambda: map(store.labels, indices), _crops(floor, contract), setting), unmeasured
+
+
+def _crops(floor: Labels | None, contract: ModelContract) -> Volumes | None:
+    """Pieces of real material as large as the model's images."""
+    return None if floor is None else partial(random_crops, floor, contract.image_size[0], CROPS)
 
 
 def read_labels(

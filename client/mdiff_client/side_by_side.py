@@ -156,12 +156,10 @@ def _of_store(store: VolumeStore, names: Sequence[str]) -> Iterator[Source]:
     there = phase_names(store.contract)
     if list(names) != there:
         raise UsageError(f"{store.location} has the phases {', '.join(there)}, not {', '.join(names)}")
-    complete = store.complete()
-    if not complete:
+    made = store.by_condition()
+    if not made:
         raise DataError(f"{store.location}: there is no complete volume to compare")
-    made = {store.condition(index) for index in complete}
-    for condition in (one for one in store.conditions if one in made):
-        indices = [index for index in complete if store.condition(index) == condition]
+    for condition, indices in made.items():
         asked = f" ({condition.described(store.contract)})" if len(made) > 1 else ""
         yield Source(Path(store.location).name + asked, partial(map, store.labels, indices))
 

@@ -174,6 +174,13 @@ class VolumeStore:
         """What one volume is asked to be."""
         return self.conditions[index * len(self.conditions) // self.shape[0]]
 
+    def by_condition(self) -> dict[Condition, list[int]]:
+        """Indices of the complete volumes, by what they are asked to be; of a condition without any there is no key."""
+        found: dict[Condition, list[int]] = {}
+        for index in self.complete():
+            found.setdefault(self.condition(index), []).append(index)
+        return found
+
     def write(self, index: int, volume: npt.NDArray[np.uint8] | npt.NDArray[np.float32], **record: object) -> None:
         """Write one volume [Z, Y, X], then its record, with the sha256 of the volume's bytes in C order.
 

@@ -204,4 +204,4 @@ def test_the_phases_of_real_data_need_real_data(client, assert_one_line, store):
 def test_help_loads_nothing_heavy():
     code = "import sys, mdiff_client.cli; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"torch", "onnxruntime", "tritonclient", "grpc", "zarr", "PIL", "tifffile"} & set(loaded)
+    assert not {"torch", "onnxruntime", "tritonclient", "grpc", "zarr", "PIL", "rich", "tifffile"} & set(loaded)

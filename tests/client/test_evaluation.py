@@ -87,6 +87,20 @@ def test_the_interval_is_that_of_the_mean():
     assert low < 100 * (factors.mean() - 1) < high
 
 
+def test_of_several_conditions_each_is_compared_alone(tmp_path, rod_contract, rod):
+    one, other, unmade = (Condition(guidance=strength) for strength in (1.0, 2.0, 3.0))
+    store = VolumeStore.create(
+        tmp_path / "a.zarr", rod_contract, PLANS["fast"], 0, 6, grey=False, conditions=[one, other, unmade]
+    )
+    for index, crop in zip((0, 1, 3), random_crops(rod, 32, 3), strict=True):
+        store.write(index, crop, evaluations=60)
+    assert store.by_condition() == {one: [0, 1], other: [3]}
+    assert evaluate(store, condition=other).volumes == 1
+    assert evaluate(store).volumes == 2
+    with pytest.raises(DataError, match="no complete volume"):
+        evaluate(store, condition=unmade)
+
+
 def test_a_store_is_compared_phase_by_phase(store, rod):
     evaluation = evaluate(store)
     assert evaluation.volumes == 3

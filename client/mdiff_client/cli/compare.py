@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mdiff_client.cli.app import app
-from mdiff_client.cli.options import Extractor, FidWeights, Independent, Json, Mcrpy, Metrics, Repository, Training
+from mdiff_client.cli.options import (
+    Extractor,
+    FidWeights,
+    Independent,
+    Json,
+    Mcrpy,
+    Metrics,
+    Repository,
+    Training,
+    tools_of,
+)
+from mdiff_client.cli.output import tell
 from mdiff_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,7 +57,7 @@ def compare_command(
 ) -> None:
     """Compare volumes of several models, plans or other tools with one material, in one table and one picture."""
     from mdiff_client.evaluation import labels_of, phase_names
-    from mdiff_client.metrics import ALL, Tools, parse_metrics, training_images
+    from mdiff_client.metrics import ALL, parse_metrics
     from mdiff_client.report import side_by_side_json, side_by_side_text
     from mdiff_client.side_by_side import Material, side_by_side, smallest_edge, sources_of
     from mdiff_core.outputs import check_new, check_writable
@@ -61,15 +73,18 @@ def compare_command(
         raise UsageError("say what to compare with: --model, or --against with --phases")
     names = phase_names(contract) if contract else list(parse_phases(phases or ""))
     found = sources_of(sources, names, phases, shape)
-    real = labels_of(against, names, phases, shape) if against else None
+    read = partial(labels_of, names=names, phases=phases, raw_shape=shape)
+    real = read(against) if against else None
     if contract:
         material = Material.of_model(contract, real, str(against))
     elif real is not None:
         material = Material.of_file(real, names, min(map(smallest_edge, found)), str(against))
-    images = [labels_of(path, names, phases, shape, all_present=False) for path in training or []]
-    tools = Tools(training_images(images, independent=independent), mcrpy, fid_weights, extractor)
+    tools = tools_of(read, training, mcrpy, fid_weights, extractor, independent=independent)
     compared = side_by_side(found, material, wanted, tools, lenient=metrics == ALL)
-    typer.echo(side_by_side_json(compared) if json else side_by_side_text(compared))
+    if json:
+        typer.echo(side_by_side_json(compared))
+    else:
+        tell(side_by_side_text(compared))
     if plot:
         from mdiff_client.pictures.curves import draw_curves
 

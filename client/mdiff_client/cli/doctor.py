@@ -8,6 +8,7 @@ import typer
 
 from mdiff_client.cli.app import app
 from mdiff_client.cli.options import Json, Repository, Timeout, TlsCa, TlsCert, TlsKey, Url, place_of
+from mdiff_client.cli.output import BAD, FAIR, GOOD, tell
 from mdiff_core.errors import UnavailableError
 
 
@@ -29,12 +30,11 @@ def doctor(
     if json:
         typer.echo(dumps([vars(finding) for finding in findings]))
     else:
-        colours = {"ok": typer.colors.GREEN, "note": typer.colors.YELLOW, "wrong": typer.colors.RED}
+        lines = []
         for finding in findings:
-            verdict = typer.style(f"{finding.verdict:6}", fg=colours[finding.verdict])
-            typer.echo(f"{verdict}{finding.what:12}{finding.found}")
-            if finding.hint:
-                typer.echo(f"{'':18}{finding.hint}")
+            lines.append(f"{finding.verdict:6}{finding.what:12}{finding.found}")
+            lines += [f"{'':18}{finding.hint}"] if finding.hint else []
+        tell("\n".join(lines), {"^ok": GOOD, "^note": FAIR, "^wrong": BAD})
     wrong = [finding.what for finding in findings if finding.verdict == "wrong"]
     if wrong:
         raise UnavailableError(f"not everything is there: {', '.join(wrong)}")

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mdiff_client.cli.app import app
-from mdiff_client.cli.options import Extractor, FidWeights, Independent, Json, Mcrpy, Metrics, Training, Volumes
+from mdiff_client.cli.options import (
+    Extractor,
+    FidWeights,
+    Independent,
+    Json,
+    Mcrpy,
+    Metrics,
+    Training,
+    Volumes,
+    tools_of,
+)
 from mdiff_client.cli.output import report
 from mdiff_core.errors import UsageError
 
@@ -39,7 +50,7 @@ def evaluate_command(
 ) -> None:
     """Report how far volumes are from real material: S2 and LP error, and more metrics that are asked for."""
     from mdiff_client.evaluation import evaluate, read_labels
-    from mdiff_client.metrics import ALL, Tools, parse_metrics, training_images
+    from mdiff_client.metrics import ALL, parse_metrics
     from mdiff_client.store import VolumeStore
     from mdiff_images import parse_shape
 
@@ -48,10 +59,9 @@ def evaluate_command(
     names = parse_metrics(metrics)
     store = VolumeStore.open(volumes)
     shape = parse_shape(raw_shape) if raw_shape else None
-    reference, real = (read_labels(path, store.contract, phases, shape) if path else None for path in (against, floor))
-    images = [read_labels(path, store.contract, phases, shape, all_present=False) for path in training or []]
-    tools = Tools(training_images(images, independent=independent), mcrpy, fid_weights, extractor)
-    made = {store.condition(index) for index in store.complete()}
-    for condition in [one for one in store.conditions if one in made] or store.conditions[:1]:
+    read = partial(read_labels, contract=store.contract, phases=phases, raw_shape=shape)
+    reference, real = (read(path) if path else None for path in (against, floor))
+    tools = tools_of(read, training, mcrpy, fid_weights, extractor, independent=independent)
+    for condition in store.by_condition() or store.conditions[:1]:
         evaluation = evaluate(store, reference, real, condition, names, tools, lenient=metrics == ALL)
         report(store.contract, condition, evaluation, json)

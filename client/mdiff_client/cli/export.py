@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mdiff_client.cli.app import app
-from mdiff_client.cli.options import Volumes
+from mdiff_client.cli.options import Json, Volumes
 from mdiff_client.log import events_on_stderr
 from mdiff_core.errors import DataError, UsageError
 
@@ -42,12 +43,13 @@ def export_command(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="With --all: write the files that are missing.")] = False,
+    json: Json = False,
 ) -> None:
     """Write volumes in the format of a solver or an image viewer."""
     from dataclasses import replace
     from math import inf
 
-    from mdiff_client.formats import Exporter, format_named, format_of, parse_elastic
+    from mdiff_client.formats import FORMATS, Exporter, format_named, format_of, parse_elastic
     from mdiff_client.progress import progress
     from mdiff_client.store import VolumeStore
     from mdiff_core.outputs import check_new
@@ -79,4 +81,24 @@ def export_command(
                 exporter.write_all(indices, out, advance)
         else:
             exporter.check_new(out)
-            exporter.write(indices[0] if volume is None else volume, out)
+            indices = [indices[0] if volume is None else volume]
+            exporter.write(indices[0], out)
+    if json:
+        written = [out, *([out.with_suffix(chosen.beside)] if chosen.beside and not all_ else [])]
+        found = {
+            "store": volumes,
+            "written": list(map(str, written)),
+            "format": next(name for name, one in FORMATS.items() if one is chosen),
+            "volumes": indices,
+            "shape": store.shape[1:],
+            "voxel_size": contract.voxel_size,
+            "voxel_unit": contract.voxel_unit,
+            "bytes": sum(map(_bytes, written)),
+        }
+        typer.echo(dumps(found))
+
+
+def _bytes(path: Path) -> int:
+    """Of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())

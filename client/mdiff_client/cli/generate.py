@@ -26,7 +26,7 @@ from mdiff_client.cli.options import (
     Url,
     place_of,
 )
-from mdiff_client.cli.output import finished, print_costs, report, started
+from mdiff_client.cli.output import finished, print_costs, report, started, tell
 from mdiff_client.log import events_on_stderr
 
 
@@ -96,8 +96,11 @@ def generate2d(
                 )
         latency = denoiser.latency()
         finished(began, latency)
-        report = images_json if json else images_text
-        typer.echo(report(contract, chosen, count, condition, statistics.comparisons(), latency))
+        found = (contract, chosen, count, condition, statistics.comparisons(), latency)
+        if json:
+            typer.echo(images_json(*found))
+        else:
+            tell(images_text(*found))
 
 
 @app.command()

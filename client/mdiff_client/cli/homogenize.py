@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from mdiff_client.cli.app import app
 from mdiff_client.cli.options import DryRun, Json, LogJson, Volumes
+from mdiff_client.cli.output import tell
 from mdiff_client.log import events_on_stderr
 from mdiff_core.errors import DataError
 
@@ -71,7 +73,9 @@ def homogenize_command(
             check_writable(convergence)
         work = unfinished(store, measures)
         if dry_run:
-            typer.echo(f"{len(store.complete())} volumes, {len(work)} measurements to make")
+            count = len(store.complete())
+            told = f"{count} volumes, {len(work)} measurements to make"
+            typer.echo(dumps({"volumes": count, "measurements": len(work)}) if json else told)
             return
         with progress(len(work), "measurement", hidden=log_json) as advance:
             homogenize(store, work, advance)
@@ -81,7 +85,10 @@ def homogenize_command(
             with progress(len(measures) * len(store.complete()), "volume", hidden=log_json) as advance:
                 drawn = [converge(store, measure, found, tolerance, advance) for measure in measures]
             draw(drawn, store.contract, convergence)
-        typer.echo((properties_json if json else properties_text)(found, drawn))
+        if json:
+            typer.echo(properties_json(found, drawn))
+        else:
+            tell(properties_text(found, drawn))
 
 
 def _asked(contract: ModelContract, phases: list[str], conductivity: str | None, elastic: list[str]) -> list[Measure]:

@@ -25,7 +25,7 @@ from mdiff_client.cli.options import (
     Url,
     place_of,
 )
-from mdiff_client.cli.output import finished, started
+from mdiff_client.cli.output import BAD, FAIR, GOOD, finished, started, tell
 from mdiff_client.log import events_on_stderr
 from mdiff_core.errors import DataError
 
@@ -42,6 +42,11 @@ library = typer.Typer(
 )
 app.add_typer(library, name="library")
 
+_COLOURS = {
+    "^done +[1-9].*": GOOD,
+    "^missing +[1-9].*": FAIR,
+    "^(given up|damaged) +[1-9].*": BAD,
+}
 Store = Annotated[str, typer.Argument(help="The library: a folder NAME.zarr, or s3://BUCKET/NAME.zarr.")]
 
 
@@ -305,4 +310,7 @@ def _open(spec: LibrarySpec, place: Place, store: VolumeStore | None = None) -> 
 def _print(found: dict[str, Any], json: bool) -> None:
     from mdiff_client.report import costs_text
 
-    typer.echo(dumps(found) if json else costs_text(found))
+    if json:
+        typer.echo(dumps(found))
+    else:
+        tell(costs_text(found), _COLOURS)

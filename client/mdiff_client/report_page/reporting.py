@@ -12,16 +12,15 @@ import numpy as np
 from mdiff_client.evaluation import (
     ALL_AXES,
     CROPS,
-    Evaluation,
     Labels,
     References,
-    evaluate,
+    measure_more,
     phase_names,
     random_crops,
     read_labels,
     references_of,
 )
-from mdiff_client.metrics import Tools
+from mdiff_client.metrics import Measured, Tools
 from mdiff_client.report_page.figures import Figure, Pieces, figures, measured
 from mdiff_client.report_page.verdict import Verdict, judge
 from mdiff_client.sampling import Condition
@@ -68,7 +67,8 @@ class Comparison:
         real: the same of real pieces, None where there is no real material.
         figures: of the volumes.
         verdict: on the figures.
-        evaluation: what ``mdiff-client evaluate`` tells of the same volumes, with its other metrics.
+        metrics: what else was measured, by name, as ``mdiff-client evaluate`` tells it.
+        unmeasured: what the metrics lack that could not be measured, by name.
     """
 
     condition: Condition
@@ -78,7 +78,8 @@ class Comparison:
     real: Pieces | None
     figures: tuple[Figure, ...]
     verdict: Verdict
-    evaluation: Evaluation
+    metrics: Mapping[str, Sequence[Measured]]
+    unmeasured: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def make_report(
         real: the real material to compare with; None: the contract's reference curves.
         show: how many volumes to look at.
         metrics: names of more to measure, and
-        tools: what some of them need, as :func:`mdiff_client.evaluation.evaluate` takes them.
+        tools: what some of them need, as :func:`mdiff_client.evaluation.measure_more` takes them.
         lenient: tell of a metric that lacks something, instead of refusing it.
         on_volume: called after each volume that was measured.
 
@@ -133,29 +134,27 @@ def make_report(
         UsageError: the model has no phases, or a metric lacks something.
     """
     names = phase_names(store.contract)
-    by_condition: dict[Condition, list[int]] = {}
-    for index in store.complete():
-        by_condition.setdefault(store.condition(index), []).append(index)
+    by_condition = store.by_condition()
     if not by_condition:
         raise DataError(f"{store.location}: there is no complete volume to report on")
-    of_real: Mapping[str, References] = {}
-    labels, pieces, edge = None, None, 0
+    of_real, labels, pieces, edge = None, None, None, 0
     if real is not None:
         labels = real.labels
         edge = min(*store.shape[1:], *labels.shape)
-        of_real = _by_axes(names, *references_of(labels, store.contract, names))
-        pieces = measured(random_crops(labels, edge, CROPS), of_real, names)
+        of_real = references_of(labels, store.contract, names)
+        pieces = measured(random_crops(labels, edge, CROPS), _by_axes(names, *of_real), names)
 
     def compared(condition: Condition, indices: Sequence[int]) -> Comparison:
         contract = store.contract
-        references = of_real or _by_axes(names, contract.references_at(condition.fractions), contract.references_along)
+        curves = of_real or (contract.references_at(condition.fractions), contract.references_along)
+        references = _by_axes(names, *curves)
         if not references[ALL_AXES]:
             raise DataError(f"model {contract.name} has no reference curves: give real material with --reference")
         volumes = measured(_each(store, indices, on_volume), references, names)
         found = tuple(figures(volumes, pieces, references))
-        evaluation = evaluate(store, labels, labels, condition, metrics, tools, lenient=lenient)
+        more = measure_more(store, indices, curves, metrics, tools, labels, labels, lenient=lenient)
         verdict = judge(found, len(indices))
-        return Comparison(condition, tuple(indices), references, volumes, pieces, found, verdict, evaluation)
+        return Comparison(condition, tuple(indices), references, volumes, pieces, found, verdict, *more)
 
     comparisons = tuple(compared(*one) for one in by_condition.items())
     shown = {index: _corner(store.labels(index)) for index in sorted(_in_turn(list(by_condition.values()))[:show])}

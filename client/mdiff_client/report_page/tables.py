@@ -65,10 +65,9 @@ def _row(figure: Figure, count: int) -> str:
 def metrics_table(one: Comparison) -> str:
     """The metrics that are not judged, and what others lack."""
     # Percolation is among the figures.
-    measured = [row for name, rows in one.evaluation.metrics.items() if name != "percolation" for row in rows]
+    measured = [row for name, rows in one.metrics.items() if name != "percolation" for row in rows]
     lacking = "".join(
-        f'<p class="note">{escape(f"{name} was not measured: {advice}")}</p>'
-        for name, advice in one.evaluation.unmeasured.items()
+        f'<p class="note">{escape(f"{name} was not measured: {advice}")}</p>' for name, advice in one.unmeasured.items()
     )
     if not measured:
         return lacking

@@ -1,6 +1,7 @@
 """Volumes of a store into files: which, under what names, whole or not at all."""
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -20,6 +21,10 @@ from mdiff_core import DataError, UsageError
 @pytest.fixture
 def store(make_store):
     return make_store(complete=(1, 4))
+
+
+def size_of(folder):
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 @pytest.mark.parametrize(
@@ -111,6 +116,29 @@ def test_the_command_exports_a_library_and_goes_on(client, store, assert_one_lin
     assert client(*everything, "--resume").returncode == 0
     assert np.array_equal(np.load(files[0]), store.read(1))
     assert files[1].stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_command_tells_machines_what_it_wrote(client, store, tmp_path, name):
+    out = tmp_path / "out" / f"rve{FORMATS[name].endings[0]}"
+    out.parent.mkdir()
+    told = json.loads(client("export", store.location, out, "--volume", 4, "--voxel-size", 2, "--json").stdout)
+    assert sorted(told.pop("written")) == sorted(map(str, out.parent.iterdir()))
+    assert told == {
+        "store": store.location,
+        "format": name,
+        "volumes": [4],
+        "shape": list(store.shape[1:]),
+        "voxel_size": 2.0,
+        "voxel_unit": store.contract.voxel_unit,
+        "bytes": size_of(out.parent),
+    }
+
+
+def test_of_a_library_the_folder_is_told(client, store, tmp_path):
+    out = tmp_path / "out"
+    told = json.loads(client("export", store.location, out, "--all", "--format", "fans", "--json").stdout)
+    assert (told["written"], told["volumes"], told["bytes"]) == ([str(out)], [1, 4], size_of(out))
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,18 @@ def test_without_real_material(client, location, tmp_path):
     assert "mean chord, voxels" in text
 
 
+def test_training_images_of_a_stack_are_independent_where_it_is_said(client, location, real, tmp_path):
+    asked = ["--metrics", "memorization", "--training", real, "--phases", "matrix=4,ball=9"]
+    values = []
+    for name, options in (("stack", ["--independent"]), ("volume", [])):
+        ran = client("report", location, "-o", tmp_path / f"{name}.html", *asked, *options)
+        assert ran.returncode == 0, ran.stderr
+        measured = json.loads(client("evaluate", location, *asked, *options, "--json").stdout)["metrics"]
+        values.append(f"{measured['memorization'][0]['value']:.3g}")
+        assert f'<td class="number">{values[-1]}' in (tmp_path / f"{name}.html").read_text(encoding="utf-8")
+    assert values[0] != values[1]
+
+
 def test_all_metrics_say_what_is_missing(client, location, tmp_path):
     ran = client("report", location, "-o", tmp_path / "report.html", "--metrics", "all")
     assert ran.returncode == 0, ran.stderr

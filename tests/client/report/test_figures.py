@@ -9,6 +9,7 @@ from mdiff_client.evaluation import ALL_AXES, compare_volumes
 from mdiff_client.report_page import make_report
 from mdiff_client.report_page.figures import Figure, Quantity, figures, group_means, measured
 from mdiff_client.report_page.verdict import NEAR, TOLERANCE, Level, allowed, judge, level
+from mdiff_client.store import VolumeStore
 from mdiff_core import DataError, UsageError, reference_descriptors
 
 NAMES = ["matrix", "ball"]
@@ -57,6 +58,14 @@ def test_the_figures_are_those_of_evaluate(real_crops, references):
     assert (lineal_path.value, *lineal_path.interval) == pytest.approx(
         (of.lineal_path_error_percent, *of.lineal_path_error_interval_percent)
     )
+
+
+def test_no_volume_is_read_more_than_once_for_the_figures(make_store, real_crops, monkeypatch):
+    store, read = make_store(real_crops(4)), []
+    labels = VolumeStore.labels
+    monkeypatch.setattr(VolumeStore, "labels", lambda self, index: read.append(index) or labels(self, index))
+    make_report(store)
+    assert read == [0, 1, 2, 3, 0]  # the last one is to be shown
 
 
 def test_real_pieces_are_taken_in_groups_as_large_as_there_are_volumes(real_crops, references):
