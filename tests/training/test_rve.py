@@ -82,9 +82,9 @@ def test_the_papers_synthetic_cases_are_not_warned_about():
     rod = micrographs_of_phases([spheres(seed=0)], NAMES, tile=(64, 64))
     assert rve_warning(rod, (64, 64)) is None
     assert rve_warning(rod, (24, 24)) is not None
-    boundaries = micrographs_of_phases([grains(20)], ("grain", "boundary"), independent=True, tile=(64, 64))
+    boundaries = micrographs_of_phases([grains((64, 64, 64))], ("grain", "boundary"), tile=(64, 64))
     assert rve_warning(boundaries, (64, 64)) is None
-    assert relative_errors(boundaries, (64, 64))["boundary"] < 0.1
+    assert relative_errors(boundaries, (64, 64))["boundary"] < 0.2
 
 
 def test_grey_levels_have_no_fraction_to_vary():

@@ -48,17 +48,14 @@ def spheres_command(
 @app.command("grains")
 def grains_command(
     out: Annotated[Path, typer.Argument(help="NPY file to write.")],
-    count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 300,
-    width: Annotated[int, typer.Option(min=1, help="Edge of the square images, pixels.")] = 64,
+    length: Annotated[int, typer.Option(min=1, help="Length of the square rod, voxels.")] = 300,
+    width: Annotated[int, typer.Option(min=1, help="Width of the rod, voxels.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the placement.")] = 0,
 ) -> None:
-    """Make the images of Micro3Diff's case II: grains of 6, 9 and 12 pixels in equal parts, boundaries labelled 1.
-
-    They are independent: train on them with --independent.
-    """
+    """Make a polycrystal after Micro3Diff's case II: grains of 10, 14 and 18 voxels in equal parts, boundaries 1."""
     from mdiff_training.data.grains import grains
 
-    _save_new(out, lambda: grains(count, width, seed=seed))
+    _save_new(out, lambda: grains((length, width, width), seed=seed))
 
 
 @app.command("fit")
