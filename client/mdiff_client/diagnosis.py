@@ -14,6 +14,7 @@ from typing import Literal
 
 from mdiff_client.denoisers.place import Place
 from mdiff_core import MdiffError
+from mdiff_core.extras import install
 
 _PACKAGES = ("numpy", "onnxruntime", "tritonclient", "zarr", "scipy")
 _EXTRAS = ("s3", "parquet", "xarray", "formats", "properties", "elasticity", "evaluation", "fid")
@@ -61,7 +62,7 @@ def _extras() -> Iterator[Finding]:
     missing = [extra for extra in _EXTRAS if not all(map(_installed, _packages_of(extra)))]
     if missing:
         names = ",".join(missing)
-        yield Finding("extras", "note", f"not installed: {names}", f"pip install 'mdiff[{names}]'")
+        yield Finding("extras", "note", f"not installed: {names}", install(names))
 
 
 def _packages_of(extra: str) -> Iterator[str]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from mdiff_client.formats.reading import read_volume
 from mdiff_client.metrics import Measured, Setting, Tools, Volumes, measure, unmeasurable
 from mdiff_client.sampling import Condition
-from mdiff_client.sampling.plan import described
+from mdiff_client.sampling.plan import described, recognized
 from mdiff_client.store import VolumeStore
 from mdiff_core import DataError, Descriptors, ModelContract, UsageError, error_rate, reference_descriptors
 from mdiff_core.contract import AXES
@@ -81,13 +81,15 @@ class Evaluation:
 
     ``phases`` compares the volumes with the reference, ``floor`` crops of the real material with the same reference,
     both by phase name; ``floor`` is empty where no real material was given. ``along`` compares them along one axis
-    (``z``, ``y``, ``x``) at a time, where the material is anisotropic. ``metrics`` are the others that were asked for,
-    by their names in :data:`mdiff_client.metrics.METRICS`; ``unmeasured`` says of those that could not be measured what
-    they lack.
+    (``z``, ``y``, ``x``) at a time, where the material is anisotropic. ``plan`` has every field of the sampling plan,
+    ``plan_name`` is what :func:`mdiff_client.sampling.plan.recognized` makes of them. ``metrics`` are the others that
+    were asked for, by their names in :data:`mdiff_client.metrics.METRICS`; ``unmeasured`` says of those that could not
+    be measured what they lack.
     """
 
     model: str
     plan: str
+    plan_name: str
     volumes: int
     evaluations: int
     phases: dict[str, Comparison]
@@ -142,6 +144,7 @@ def evaluate(
     return Evaluation(
         model=contract.name,
         plan=described(store.plan),
+        plan_name=recognized(store.plan),
         volumes=len(indices),
         evaluations=store.record(indices[0])["evaluations"],
         phases=compared.pop(ALL_AXES),

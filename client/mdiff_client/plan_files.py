@@ -52,12 +52,14 @@ def stored_plan(fields: Mapping[str, Any]) -> SamplingPlan:
 
 
 def parse_size(text: str) -> tuple[int, int, int]:
-    """``64x128x96``: voxels along z, y and x.
+    """``64x128x96``: voxels along z, y and x; ``96``: along each.
 
     Raises:
         UsageError: not of that form.
     """
     shape = parse_shape(text)
+    if len(shape) == 1:
+        shape *= 3
     if len(shape) != 3:
         raise UsageError(f"size {text!r}: give the voxels along z, y and x, as 64x128x96")
     return shape[0], shape[1], shape[2]

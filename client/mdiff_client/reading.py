@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from mdiff_client.store import MERGED, RECORDS, VolumeStore
 from mdiff_core import DataError, UsageError
+from mdiff_core.extras import not_installed
 
 if TYPE_CHECKING:
     import xarray
@@ -108,7 +109,7 @@ class Volumes:
         try:
             from mdiff_client.xarray_view import view
         except ImportError as error:
-            raise UsageError("xarray is not installed: pip install 'mdiff[xarray]'") from error
+            raise UsageError(not_installed("xarray")) from error
         return view(self.store, self.numbers, self.records())
 
     @cached_property

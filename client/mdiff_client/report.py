@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 
 from mdiff_client.denoisers.timed import Latency
 from mdiff_client.evaluation import Comparison, Evaluation
@@ -71,6 +73,18 @@ def costs_text(costs: Mapping[str, int | str]) -> str:
     return "\n".join(f"{name.replace('_', ' '):26}{value}" for name, value in costs.items())
 
 
+def written_text(out: str, shape: Sequence[int], made: int, seconds: float) -> str:
+    """Where volumes [n, Z, Y, X] are, how long it took to make ``made`` of them, and how to look at them: one line."""
+    picture = f"{PurePath(out).stem}.png"
+    size, some = "×".join(map(str, shape[1:])), "" if made == shape[0] else f", {made} of them made"
+    look = shlex.join(["mdiff-client", "preview", out, picture])
+    time = f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}"
+    return (
+        f"{out}: {_counted(shape[0], 'volume')} of {size} voxels{some} in {time} s; look at "
+        f"{'it' if shape[0] == 1 else 'them'} with: {look}"
+    )
+
+
 def latency_text(latency: Latency) -> str:
     """One line."""
     quantiles = {
@@ -112,20 +126,21 @@ def evaluation_text(evaluation: Evaluation, asked_for: str = "", latency: Latenc
         for axis, of_axis in evaluation.along.items()
         for name, comparison in of_axis.items()
     }
-    text = _text(title, evaluation.plan, asked_for, {**evaluation.phases, **along, **floor}, latency)
+    text = _text(title, evaluation.plan_name, asked_for, {**evaluation.phases, **along, **floor}, latency)
     more = [metrics_text(evaluation.metrics)] if evaluation.metrics else []
     lacking = [f"{name} was not measured: {advice}" for name, advice in evaluation.unmeasured.items()]
     return "\n\n".join([text, *more, *(["\n".join(lacking)] if lacking else [])])
 
 
 def metrics_text(metrics: Mapping[str, Sequence[Measured]]) -> str:
-    """A Markdown table with a row for each quantity, and beside it the same of crops of real material."""
-    rows = [["metric", "of", "samples", "volumes", "real crops"]]
+    """A Markdown table with a row for each quantity, and beside it that of real crops, where there were any."""
+    rows = [["metric", "of", "samples", "value", "real crops"]]
     for measured in metrics.values():
         for one in measured:
             real = "" if one.floor is None else _figure(one.floor, one.floor_interval)
             rows.append([one.title, one.of, str(one.samples), _figure(one.value, one.interval), real])
-    return _table(rows)
+    floored = any(row[-1] for row in rows[1:])
+    return _table(rows if floored else [row[:-1] for row in rows])
 
 
 def side_by_side_json(compared: SideBySide) -> str:

@@ -22,6 +22,7 @@ from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
 from mdiff_core import DataError, UnavailableError, UsageError
+from mdiff_core.extras import install
 from mdiff_core.outputs import check_new
 
 # botocore's own are a minute each; s3fs tries five times besides.
@@ -61,7 +62,7 @@ class Storage:
         try:
             return _InTime(FsspecStore.from_url(self.location, storage_options=_S3_OPTIONS))
         except (ImportError, ValueError) as error:
-            raise UsageError(f"{self.location}: {error}; s3:// needs pip install 'mdiff[s3]'") from error
+            raise UsageError(f"{self.location}: {error}; s3:// needs {install('s3')}") from error
 
     def exists(self) -> bool:
         """Whether a store was created here."""

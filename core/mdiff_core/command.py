@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 
 from mdiff_core.errors import MdiffError, UsageError
+from mdiff_core.extras import not_installed
 
 
 def run_app(app: Callable[[], object]) -> None:
@@ -19,12 +20,9 @@ def run_app(app: Callable[[], object]) -> None:
         print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
         sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
-        if (error.name or "mdiff").startswith("mdiff"):
+        if error.name is None or error.name.startswith("mdiff"):
             raise
-        print(
-            f"error: {error.name} is not installed: the README, Installing, names the extra",
-            file=sys.stderr,
-        )
+        print(f"error: {not_installed(error.name)}", file=sys.stderr)
         sys.exit(UsageError.exit_code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

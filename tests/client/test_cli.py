@@ -1,6 +1,7 @@
 """The command line as a user meets it: in a process of its own."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -42,7 +43,10 @@ def test_generate3d_leaves_volumes_and_reports_their_errors(store):
 
 def test_the_same_seed_gives_the_same_volumes(client, store, tmp_path):
     out, _ = store
-    client("generate3d", tmp_path / "again.zarr", "--seed", 5, *QUICK)
+    told = client("generate3d", tmp_path / "again.zarr", "--seed", 5, *QUICK).stdout
+    location, look = tmp_path / "again.zarr", f"mdiff-client preview {tmp_path / 'again.zarr'} again.png"
+    line = rf"{re.escape(f'{location}: 1 volume of 64×64×64 voxels in')} \S+ s; look at it with: {re.escape(look)}"
+    assert re.fullmatch(line, told.splitlines()[-1])
     again = zarr.open_array(tmp_path / "again.zarr" / "0", mode="r")
     assert (again[0] == zarr.open_array(out / "0", mode="r")[0]).all()
 
@@ -55,6 +59,15 @@ def test_evaluate_prints_a_table_for_people(client, store):
     rows = [[line.split("|")[1].strip() for line in table.splitlines()[2:]] for table in tables]
     assert rows[0] == ["sphere", "matrix"]
     assert {"mean chord, voxels", "radial S2 error %"} < set(rows[1])
+    assert "plan: fast, with steps 2\n" in result.stdout
+    assert [cell.strip() for cell in tables[1].splitlines()[0].split("|")[1:-1]] == ["metric", "of", "samples", "value"]
+
+
+def test_evaluate_shows_real_crops_where_there_are_any(client, store, tmp_path):
+    np.save(tmp_path / "real.npy", spheres((70, 70, 70), seed=1))
+    result = client("evaluate", store[0], "--floor", tmp_path / "real.npy", "--metrics", "chords")
+    assert "| value " in result.stdout
+    assert "| real crops " in result.stdout
 
 
 def test_evaluate_takes_real_material_as_reference_and_floor(client, store, tmp_path):
@@ -68,10 +81,16 @@ def test_evaluate_takes_real_material_as_reference_and_floor(client, store, tmp_
 
 def test_preview_draws_a_png(client, store, tmp_path):
     result = client("preview", store[0], tmp_path / "rve.png", "--volume", 1)
-    assert result.returncode == 0, result.stderr
+    assert (result.returncode, result.stdout) == (0, f"{tmp_path / 'rve.png'}\n"), result.stderr
     with Image.open(tmp_path / "rve.png") as picture:
         assert picture.format == "PNG"
         assert min(picture.size) > 300
+
+
+@pytest.mark.parametrize("name", ["rve.jpg", "rve.svg", "rve"])
+def test_preview_draws_nothing_but_png(client, store, assert_one_line, tmp_path, name):
+    assert_one_line(client("preview", store[0], tmp_path / name), 2, "give it a name that ends in .png")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_preview_draws_grey_levels_too(client, tmp_path):

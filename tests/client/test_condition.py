@@ -65,7 +65,7 @@ def test_of_many_phases_all_fractions_but_one_are_asked_for(three_phases, asked)
         ({}, {"fractions": ["pore=0.4"]}, "no phase 'pore'"),
         ({}, {"fractions": ["half"]}, "not of the form"),
         ({}, {"fractions": ["nan"]}, "not of the form"),
-        ({"fractions": ()}, {"fractions": ["0.4"]}, "not trained to be told phase fractions"),
+        ({"fractions": ()}, {"fractions": ["0.4"]}, "not trained to be told phase fractions: mdiff-client info says"),
         ({"null_class": None}, {"class_name": "dark", "guidance": 2.0}, "leave guidance at 1"),
         ({}, {"guidance": 2.0}, "guidance needs something to guide to"),
         ({}, {"class_name": "dark", "guidance": -1.0}, "at least 0"),

@@ -47,6 +47,7 @@ def test_extras_that_are_missing_are_named(monkeypatch):
     extras = found(diagnosis.diagnose(Place()))["extras"]
     assert "s3" in extras.found.split(": ")[1].split(",")
     assert extras.verdict == "note"
+    assert extras.hint.startswith("pip install '.[s3")
 
 
 @pytest.mark.parametrize(("free", "verdict"), [(2**20, "note"), (2**40, "ok")])

@@ -68,7 +68,7 @@ def test_a_table_is_drawn_at_a_terminal_with_the_same_figures(client, terminal, 
     piped = client("evaluate", location, "--metrics", "chords").stdout
     code, shown = terminal("evaluate", location, "--metrics", "chords", COLUMNS="200")
     assert code == 0
-    for title in ("phase", "S2 error %", "metric", "volumes"):
+    for title in ("phase", "S2 error %", "metric", "value"):
         assert re.search(rf"{re.escape(BOLD)} ?{title} *\x1b\[0m", shown), title
     assert "| " in piped and "|" not in shown
     assert cells(shown) == cells(piped)

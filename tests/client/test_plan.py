@@ -1,10 +1,12 @@
 import dataclasses
+import json
 import math
 
 import numpy as np
 import pytest
 
 from mdiff_client.sampling import PLANS, default_plan, named_plan
+from mdiff_client.sampling.plan import recognized
 from mdiff_core import NoiseSchedule, Phase, UsageError
 
 TRAINING = NoiseSchedule.linear(1000)
@@ -83,6 +85,13 @@ def test_eta_is_refused_where_it_would_do_nothing():
 def test_values_out_of_range_are_refused(change, complaint):
     with pytest.raises(UsageError, match=complaint):
         named_plan("fast", **change)
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_stored_plan_is_recognized(name):
+    stored = json.loads(json.dumps(dataclasses.asdict(PLANS[name])))
+    assert recognized(stored) == name
+    assert recognized({**stored, "size": [16, 32, 32]}) == f"{name}, with size (16, 32, 32)"
 
 
 def test_an_unknown_plan_names_the_known_ones():

@@ -89,6 +89,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
 
 def test_options_are_read():
     assert parse_size("64x128x96") == (64, 128, 96)
+    assert parse_size("96") == (96, 96, 96)
     assert parse_ratio("2:1:1") == (2, 1, 1)
     assert (parse_periodic("xz"), parse_periodic("none")) == ("xz", "")
     for parse, text, complaint in (

@@ -76,6 +76,11 @@ def test_a_wrong_model_name_is_refused_for_good(tiny_triton):
         TritonDenoiser(Connection(tiny_triton.grpc_address), "spheres")
 
 
+def test_the_port_of_http_is_told_from_that_of_grpc():
+    with pytest.raises(UnavailableError, match="gRPC is on port 8001"):
+        TritonDenoiser(Connection("127.0.0.1:8000", patience=0), "tiny")
+
+
 def test_a_dead_port_is_told_at_once(free_port):
     began = time.monotonic()
     with pytest.raises(UnavailableError, match="no server answers"):

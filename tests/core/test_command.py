@@ -1,10 +1,13 @@
 """Every error leaves a command as one line on stderr and its class's exit code."""
 
+from importlib.metadata import metadata
+
 import pytest
 import typer
 
 from mdiff_core import ContractError, DataError, MdiffError, PermanentError, UnavailableError, UsageError
 from mdiff_core.command import run_app
+from mdiff_core.extras import EXTRAS
 
 
 def leave(error: BaseException) -> int:
@@ -42,6 +45,23 @@ def test_an_error_becomes_one_line_and_its_exit_code(error: type[MdiffError], co
 def test_a_message_of_several_lines_is_still_one_line(capsys):
     leave(DataError("damaged\nat byte 7"))
     assert capsys.readouterr().err == "error: damaged at byte 7\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "complaint"),
+    [
+        ("taufactor", "taufactor is not installed: pip install '.[properties]' in a checkout of mdiff"),
+        ("muFFT.Stencils3D", "muFFT.Stencils3D is not installed: pip install '.[elasticity]' in a checkout of mdiff"),
+        ("granite", "granite is not installed: the README, Installing, names the extra"),
+    ],
+)
+def test_a_missing_package_names_its_extra(module: str, complaint: str, capsys):
+    assert leave(ModuleNotFoundError(f"No module named {module!r}", name=module)) == 2
+    assert capsys.readouterr().err == f"error: {complaint}\n"
+
+
+def test_every_extra_that_is_named_is_one():
+    assert set(EXTRAS.values()) <= set(metadata("mdiff").get_all("Provides-Extra", []))
 
 
 def test_ctrl_c_leaves_with_130():

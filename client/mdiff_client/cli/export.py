@@ -83,8 +83,8 @@ def export_command(
             exporter.check_new(out)
             indices = [indices[0] if volume is None else volume]
             exporter.write(indices[0], out)
+    written = [out, *([out.with_suffix(chosen.beside)] if chosen.beside and not all_ else [])]
     if json:
-        written = [out, *([out.with_suffix(chosen.beside)] if chosen.beside and not all_ else [])]
         found = {
             "store": volumes,
             "written": list(map(str, written)),
@@ -96,6 +96,8 @@ def export_command(
             "bytes": sum(map(_bytes, written)),
         }
         typer.echo(dumps(found))
+    else:
+        typer.echo("\n".join(map(str, written)))
 
 
 def _bytes(path: Path) -> int:

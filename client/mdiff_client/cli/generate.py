@@ -130,7 +130,8 @@ def generate3d(
     size: Annotated[
         str | None,
         typer.Option(
-            help="Voxels along z, y and x, as 64x128x96, none fewer than the model's images have; none: cube."
+            help="Voxels along z, y and x, as 64x128x96, or 96 for a cube, none fewer than the model's images have; "
+            "none: a cube of those."
         ),
     ] = None,
     periodic: Annotated[
@@ -189,7 +190,7 @@ def generate3d(
     from mdiff_client.plan_files import parse_periodic, parse_ratio, parse_size, read_plan
     from mdiff_client.plane_models import open_models
     from mdiff_client.progress import progress
-    from mdiff_client.report import costs
+    from mdiff_client.report import costs, written_text
     from mdiff_client.sampling import default_plan
     from mdiff_client.storage import Storage
     from mdiff_client.store import VolumeStore
@@ -240,8 +241,10 @@ def generate3d(
                     on_evaluation=advance,
                 )
         latency = models.latency()
-        finished(began, latency)
+        seconds = finished(began, latency)
         if store.contract.phases:
             report(store.contract, condition, evaluate(store), json, latency)
         else:
             print_costs(costs(contract, chosen, count, condition, grey=grey), json, latency)
+        if not json:
+            typer.echo(written_text(out, store.shape, missing, seconds))

@@ -57,7 +57,7 @@ def _asked(
     model: Annotated[str | None, typer.Option(help="Model: see mdiff-client info.")] = None,
     plane: Annotated[list[str] | None, typer.Option(help="Model of one plane, as xy=MODEL or xy=MODEL:CLASS.")] = None,
     plan: Annotated[str | None, typer.Option(help="Sampling plan, or a file NAME.toml.")] = None,
-    size: Annotated[str | None, typer.Option(help="Voxels along z, y and x, as 64x128x96.")] = None,
+    size: Annotated[str | None, typer.Option(help="Voxels along z, y and x, as 64x128x96, or 96 for a cube.")] = None,
     periodic: Annotated[
         str | None, typer.Option(help="Axes along which opposite faces match, as xyz, or none.")
     ] = None,

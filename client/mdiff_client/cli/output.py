@@ -75,12 +75,13 @@ def started(out: str | Path, model: str, **counts: int) -> float:
     return time.perf_counter()
 
 
-def finished(began: float, latency: Latency | None) -> None:
-    """Log that the run that began then is done."""
+def finished(began: float, latency: Latency | None) -> float:
+    """Log that the run that began then is done; the value is how many seconds it took."""
     from mdiff_client.report import latency_json
 
     seconds = time.perf_counter() - began
     _logger.info("run finished", extra={"figures": {"seconds": seconds, **latency_json(latency)}})
+    return seconds
 
 
 def print_costs(costs: Mapping[str, int | str], json: bool, latency: Latency | None = None) -> None:

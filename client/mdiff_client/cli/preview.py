@@ -10,14 +10,14 @@ import typer
 
 from mdiff_client.cli.app import app
 from mdiff_client.cli.options import Json, Volumes
-from mdiff_core.errors import DataError
+from mdiff_core.errors import DataError, UsageError
 from mdiff_core.outputs import check_new
 
 
 @app.command("preview")
 def preview_command(
     volumes: Volumes,
-    out: Annotated[Path, typer.Argument(help="PNG to write.")],
+    out: Annotated[Path, typer.Argument(help="File to write, NAME.png.")],
     volume: Annotated[int, typer.Option(min=0, help="Which volume of the store.")] = 0,
     phase: Annotated[str | None, typer.Option(help="Phase shown as bodies; none: the last one.")] = None,
     json: Json = False,
@@ -28,6 +28,8 @@ def preview_command(
     from mdiff_client.pictures import preview
     from mdiff_client.store import VolumeStore
 
+    if out.suffix.lower() != ".png":
+        raise UsageError(f"{out}: a preview is a PNG: give it a name that ends in .png")
     check_new(out)
     store = VolumeStore.open(volumes)
     contract, array = store.contract, store.read(volume)
@@ -45,3 +47,5 @@ def preview_command(
         raise DataError(f"{out}: cannot be written ({error.strerror or error})") from error
     if json:
         typer.echo(dumps({"written": [str(out)]}))
+    else:
+        typer.echo(out)

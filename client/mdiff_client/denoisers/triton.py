@@ -158,7 +158,8 @@ def _explained(error: InferenceServerException, connection: Connection, model: s
         return UnavailableError(f"{server} is overloaded: its queue is full")
     # A server that is shutting down still answers for a while, without models (triton-inference-server#6230).
     if "UNAVAILABLE" in status or "no available versions" in said[0]:
-        return UnavailableError(f"no server answers at {connection.url}: is mdiff-serve running there?")
+        port = "; gRPC is on port 8001" if connection.port == 8000 else ""  # Triton's HTTP is on 8000
+        return UnavailableError(f"no server answers at {connection.url}: is mdiff-serve running there?{port}")
     if "UNAUTHENTICATED" in status or "PERMISSION_DENIED" in status:
         return PermanentError(f"{server} wants another bearer token than it was given: set MDIFF_TOKEN ({said[0]})")
     if "NOT_FOUND" in status or "unknown model" in said[0]:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdiff_core import DataError, UsageError
+from mdiff_core.extras import install
 from mdiff_images import read_array
 
 VTI = ".vti"
@@ -35,7 +36,7 @@ def read_volume(path: Path, raw_shape: tuple[int, ...] | None = None) -> npt.NDA
         from vtkmodules.vtkCommonCore import vtkObject
         from vtkmodules.vtkIOXML import vtkXMLImageDataReader
     except ImportError as error:
-        raise UsageError(f"{path}: reading VTI needs vtk: pip install 'mdiff[evaluation]'") from error
+        raise UsageError(f"{path}: reading VTI needs vtk: {install('evaluation')}") from error
     warned = vtkObject.GetGlobalWarningDisplay()
     vtkObject.SetGlobalWarningDisplay(0)  # one line tells it below
     try:

@@ -14,6 +14,7 @@ from mdiff_client.library.quality import percolates
 from mdiff_client.metrics.metric import Floats, Labels, Row, Setting, Volumes
 from mdiff_core import UsageError
 from mdiff_core.contract import AXES
+from mdiff_core.extras import install
 
 Indicator = npt.NDArray[np.bool_]
 
@@ -35,7 +36,7 @@ def euler_number(indicator: Indicator) -> int:
     return number
 
 
-LACKS_SCIKIT_IMAGE = "the Euler number needs scikit-image: pip install 'mdiff[evaluation]'"
+LACKS_SCIKIT_IMAGE = f"the Euler number needs scikit-image: {install('evaluation')}"
 
 
 def chord_lengths(indicator: Indicator, axis: int) -> npt.NDArray[np.int64]:

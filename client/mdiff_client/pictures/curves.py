@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mdiff_client.side_by_side import SideBySide
 from mdiff_core import DataError, UsageError
+from mdiff_core.extras import install
 
 
 def draw_curves(compared: SideBySide, out: Path) -> None:
@@ -22,7 +23,7 @@ def draw_curves(compared: SideBySide, out: Path) -> None:
     try:
         from matplotlib.figure import Figure  # not pyplot, which would look for a screen
     except ImportError as error:
-        raise UsageError("drawing needs matplotlib: pip install 'mdiff[evaluation]'") from error
+        raise UsageError(f"drawing needs matplotlib: {install('evaluation')}") from error
     figure = Figure(figsize=(9, 3.2 * len(compared.references)), layout="constrained")
     rows = figure.subplots(len(compared.references), 2, squeeze=False)
     for (name, reference), row in zip(compared.references.items(), rows, strict=True):

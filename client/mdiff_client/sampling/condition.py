@@ -167,7 +167,9 @@ def _fractions(contract: ModelContract, asked: Sequence[str]) -> tuple[float, ..
     if not asked:
         return ()
     if not contract.fractions:
-        raise UsageError(f"model {contract.name} was not trained to be told phase fractions")
+        raise UsageError(
+            f"model {contract.name} was not trained to be told phase fractions: mdiff-client info says which are"
+        )
     values = dict(_fraction(contract, text) for text in asked)
     untold = [phase.name for phase in contract.phases if phase.name not in values]
     if len(values) < len(asked) or len(untold) > 1:

@@ -307,6 +307,22 @@ def described(fields: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {value}" for name, value in fields.items())
 
 
+def recognized(fields: Mapping[str, object]) -> str:
+    """The plan of :data:`PLANS` with the fewest fields that differ from a stored plan's, and those that do.
+
+    Of several with as few it is the default, if it is one of them.
+    """
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+
+    def changes(plan: SamplingPlan) -> dict[str, object]:
+        named = dataclasses.asdict(plan)
+        return {field: given.get(field) for field in {**named, **given} if given.get(field) != named.get(field)}
+
+    differing = {name: changes(plan) for name, plan in PLANS.items()}
+    nearest = min(differing, key=lambda name: (len(differing[name]), name != DEFAULT))
+    return f"{nearest}, with {described(differing[nearest])}" if differing[nearest] else nearest
+
+
 def _order(ratio: tuple[int, int, int]) -> list[int]:
     """The axes in a cycle, each as often as its share, as evenly spread as can be."""
     order: list[int] = []

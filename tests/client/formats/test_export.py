@@ -99,7 +99,7 @@ def test_an_unknown_unit_is_refused_before_anything_is_written(store, tmp_path):
 
 def test_the_command_exports_the_first_volume_with_a_voxel_of_the_user_s(client, store, tmp_path):
     result = client("export", store.location, tmp_path / "a.vti", "--voxel-size", 2, "--voxel-unit", "nanometer")
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"{tmp_path / 'a.vti'}\n", "")
     grid = damask.GeomGrid.load(tmp_path / "a.vti")
     assert np.array_equal(grid.material, store.labels(1).transpose())
     assert np.allclose(grid.size, np.array([10, 9, 8]) * 2e-9, rtol=1e-12)

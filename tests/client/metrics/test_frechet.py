@@ -56,7 +56,7 @@ def test_what_is_missing_is_told(monkeypatch, tmp_path, setting):
     assert "--training" in lacks_extractor(setting(tools=Tools(extractor="curves")))
     assert lacks_extractor(setting(tools=Tools(training, extractor="curves"))) is None
     monkeypatch.setattr("mdiff_client.metrics.frechet.find_spec", lambda name: None)
-    assert "mdiff[fid]" in lacks_extractor(setting(tools=Tools(training)))
+    assert "pip install '.[fid]' in a checkout" in lacks_extractor(setting(tools=Tools(training)))
     monkeypatch.setattr("mdiff_client.metrics.frechet.find_spec", lambda name: sys)
     assert "--fid-weights" in lacks_extractor(setting(tools=Tools(training)))
     absent = tmp_path / "none.pth"
