@@ -178,7 +178,7 @@ def test_a_library_without_a_volume_is_empty(tmp_path, contract):
 def test_without_xarray_it_says_what_to_install(library, monkeypatch):
     monkeypatch.setitem(sys.modules, "xarray", None)
     monkeypatch.delitem(sys.modules, "mdiff_client.xarray_view", raising=False)
-    with pytest.raises(UsageError, match=r"pip install 'mdiff\[xarray\]'"):
+    with pytest.raises(UsageError, match=r"xarray is not installed: pip install '\.\[xarray\]'"):
         library.to_xarray()
 
 
