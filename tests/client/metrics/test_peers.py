@@ -25,7 +25,7 @@ def volume():
 def porespy():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return pytest.importorskip("porespy", reason="PoreSpy is not installed: pip install '.[test]' in a checkout of mdiff")
+        return pytest.importorskip("porespy", reason="PoreSpy is not installed: pip install '.[test]'")
 
 
 def test_porespys_two_point_correlation_is_our_radial_one(porespy, volume):
