@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import typer
 from conditions import conditions
+from device_time import seconds_of
 from torch import Tensor
 
 from mdiff_client.denoisers import Fractions, Images, Steps
@@ -113,19 +114,7 @@ def main(
 def _median(what: Callable[[], object], device: torch.device) -> float:
     for _ in range(3):
         what()
-    spent = []
-    for _ in range(_ROUNDS if device.type == "cuda" else 3):
-        _finish(device)
-        began = time.perf_counter()
-        what()
-        _finish(device)
-        spent.append(time.perf_counter() - began)
-    return statistics.median(spent)
-
-
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    return statistics.median(seconds_of(what, device) for _ in range(_ROUNDS if device.type == "cuda" else 3))
 
 
 if __name__ == "__main__":

@@ -12,14 +12,13 @@ not change the work. Arithmetic is that of convolutions, matrix products and att
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable
 from typing import Annotated
 
 import numpy as np
 import torch
 import typer
 from conditions import conditions
+from device_time import seconds_of
 from torch.autograd import DeviceType
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
@@ -59,7 +58,7 @@ def training(
         before = _peak(ranks.device, kind)
         work = trainer.flops()
         step = trainer.median_seconds(seconds)
-        drawing = statistics.median([_seconds(trainer.draw, ranks.device) for _ in range(5)])
+        drawing = statistics.median([seconds_of(trainer.draw, ranks.device) for _ in range(5)])
         operators, profiled = trainer.operators()
         peak = max(before, _peak(ranks.device, kind))
     parameters = sum(p.numel() for p in trainer.state.network.parameters())
@@ -127,7 +126,7 @@ class _Trainer:
             self.state.network.compile()
         for _ in range(3):
             self.step()
-        one = _seconds(self.step, self.ranks.device)
+        one = seconds_of(self.step, self.ranks.device)
         # Many at once where they are short: a GPU need not wait between the steps.
         at_once = max(1, round(0.5 / one))
 
@@ -136,7 +135,7 @@ class _Trainer:
                 self.step()
 
         rounds = max(3, round(seconds / (one * at_once)))
-        return statistics.median([_seconds(some, self.ranks.device) for _ in range(rounds)]) / at_once
+        return statistics.median([seconds_of(some, self.ranks.device) for _ in range(rounds)]) / at_once
 
     def operators(self) -> tuple[list[tuple[str, float, float]], float]:
         """Name, seconds and calls of each operator, longest first, and seconds in all: each for one step."""
@@ -148,7 +147,7 @@ class _Trainer:
                 self.step()
 
         with profile(activities=activities) as recorded:
-            spent = _seconds(some, self.ranks.device)
+            spent = seconds_of(some, self.ranks.device)
         rows = []
         for event in recorded.key_averages():
             if event.device_type == DeviceType.CPU:  # on a GPU each kernel's time is also told of its operator
@@ -168,22 +167,9 @@ def _peak(device: torch.device, kind: torch.dtype) -> float:
     a, b = (torch.randn(size, size, device=device).to(kind) for _ in range(2))
     torch.set_float32_matmul_precision("high")  # as cuDNN's convolutions do by default
     torch.mm(a, b)
-    best = min(_seconds(lambda: torch.mm(a, b), device) for _ in range(5))
+    best = min(seconds_of(lambda: torch.mm(a, b), device) for _ in range(5))
     torch.set_float32_matmul_precision("highest")
     return 2 * size**3 / best
-
-
-def _seconds(what: Callable[[], object], device: torch.device) -> float:
-    _finish(device)
-    began = time.perf_counter()
-    what()
-    _finish(device)
-    return time.perf_counter() - began
-
-
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _conditions(device: torch.device) -> str:

@@ -12,6 +12,7 @@ from pathlib import PurePath
 from mdiff_client.denoisers.timed import Latency
 from mdiff_client.evaluation import Comparison, Evaluation
 from mdiff_client.generate import image_evaluations
+from mdiff_client.markdown import table
 from mdiff_client.metrics import Measured
 from mdiff_client.sampling import IMAGES_AT_ONCE, Condition, ImagePlan, SamplingPlan
 from mdiff_client.sampling.plan import described
@@ -140,7 +141,7 @@ def metrics_text(metrics: Mapping[str, Sequence[Measured]]) -> str:
             real = "" if one.floor is None else _figure(one.floor, one.floor_interval)
             rows.append([one.title, one.of, str(one.samples), _figure(one.value, one.interval), real])
     floored = any(row[-1] for row in rows[1:])
-    return _table(rows if floored else [row[:-1] for row in rows])
+    return table(rows if floored else [row[:-1] for row in rows])
 
 
 def side_by_side_json(compared: SideBySide) -> str:
@@ -158,7 +159,7 @@ def side_by_side_text(compared: SideBySide) -> str:
     }
     counts = ", ".join(f"{_counted(entry.volumes, 'volume')} of {name}" for name, entry in compared.sources.items())
     rows = [["source: phase", *_COLUMNS[1:]], *(comparison_cells(*one) for one in comparisons.items())]
-    parts = [f"Compared with {compared.reference}: {counts}", _table(rows), _EXPLAINED]
+    parts = [f"Compared with {compared.reference}: {counts}", table(rows), _EXPLAINED]
     figures = {
         name: {(one.title, one.of): _figure(one.value, one.interval) for of in entry.metrics.values() for one in of}
         for name, entry in compared.sources.items()
@@ -167,7 +168,7 @@ def side_by_side_text(compared: SideBySide) -> str:
     quantities = list(dict.fromkeys(key for of_source in figures.values() for key in of_source))
     if quantities:
         head = ["metric", "of", *figures]
-        parts.append(_table([head, *([*key, *(of.get(key, "") for of in figures.values())] for key in quantities)]))
+        parts.append(table([head, *([*key, *(of.get(key, "") for of in figures.values())] for key in quantities)]))
     parts += [f"{name} was not measured: {advice}" for name, advice in compared.unmeasured.items()]
     return "\n\n".join(parts)
 
@@ -218,15 +219,7 @@ def _text(title: str, plan: str, condition: str, comparisons: Mapping[str, Compa
     if not comparisons:
         return "\n".join(head)
     rows = [_COLUMNS, *(comparison_cells(name, comparison) for name, comparison in comparisons.items())]
-    return "\n".join([*head, "", _table(rows), "", _EXPLAINED])
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Markdown; the first row is the head."""
-    ruled = [rows[0], ["-" * len(column) for column in rows[0]], *rows[1:]]
-    widths = [max(len(cell) for cell in column) for column in zip(*ruled, strict=True)]
-    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in ruled]
-    return "\n".join(f"| {line} |" for line in lines)
+    return "\n".join([*head, "", table(rows), "", _EXPLAINED])
 
 
 def _figure(value: float, interval: tuple[float, float] | None) -> str:

@@ -46,7 +46,7 @@ def take_samples(
     noise = torch.randn(like.x0.shape, generator=generator)
     if like.fractions is not None:
         told = [contract.references[phase.name].fraction for phase in contract.phases[1:]]
-        like = replace(like, fractions=torch.tensor(told).repeat(len(like.fractions), 1))
+        like = replace(like, fractions=torch.tensor(told).expand_as(like.fractions))
     images = sample(denoiser, like, noise, contract.schedule.build(), plan)
     if not contract.phases:
         _save(((images[:, 0].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).numpy(), path)

@@ -83,7 +83,7 @@ def export_command(
             exporter.check_new(out)
             indices = [indices[0] if volume is None else volume]
             exporter.write(indices[0], out)
-    written = [out, *([out.with_suffix(chosen.beside)] if chosen.beside and not all_ else [])]
+    written = [out] if all_ else chosen.files(out)
     if json:
         found = {
             "store": volumes,

@@ -87,9 +87,8 @@ class Exporter:
             UsageError: something is there.
             DataError: the folder may not be looked into.
         """
-        check_new(out)
-        if self.format.beside:
-            check_new(out.with_suffix(self.format.beside))
+        for file in self.format.files(out):
+            check_new(file)
 
     def _volume(self, index: int) -> Volume:
         made = {**self.store.made, "contract": json.loads(self.contract.to_json()), "record": self.store.record(index)}

@@ -38,6 +38,10 @@ class Format:
     solver: bool = False
     elastic: bool = False
 
+    def files(self, out: Path) -> list[Path]:
+        """All that a volume written under this name is in."""
+        return [out, *([out.with_suffix(self.beside)] if self.beside else [])]
+
 
 FORMATS = {
     "vti": Format((".vti",), write_vti, solver=True),

@@ -6,6 +6,7 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 
+from mdiff_client.markdown import table
 from mdiff_client.properties.convergence import Convergence
 
 Found = Mapping[str, Sequence[float | None]]
@@ -25,7 +26,7 @@ def properties_json(found: Found, convergences: Sequence[Convergence]) -> str:
 def properties_text(found: Found, convergences: Sequence[Convergence]) -> str:
     """A Markdown table with a row for each key, and for each convergence one with a row for each size."""
     rows = [[key, *(_number(value) for value in _summary(values).values())] for key, values in found.items()]
-    text = _table(["property", "volumes", "mean", "std", "min", "max"], rows)
+    text = table([["property", "volumes", "mean", "std", "min", "max"], *rows])
     return "\n\n".join([text, *(_convergence_text(one) for one in convergences)])
 
 
@@ -69,20 +70,12 @@ def _convergence_text(of: Convergence) -> str:
     return "\n\n".join(
         [
             f"{of.measure.title}, by size: mean ± standard deviation",
-            _table(["edge, voxels", "parts", *keys], rows),
+            table([["edge, voxels", "parts", *keys], *rows]),
             f"no size keeps to {tolerance}: not even the whole volumes are large enough to stand alone"
             if edge is None
             else f"from {edge} voxels on, scatter and distance from the mean of whole volumes are at most {tolerance}",
             f"whole volumes for a mean within {tolerance} with 95 % confidence: {needed}",
         ]
-    )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    cells = [list(head), ["-" * len(name) for name in head], *map(list, rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        f"| {' | '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))} |" for row in cells
     )
 
 

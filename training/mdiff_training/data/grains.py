@@ -9,8 +9,7 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from mdiff_core import DataError, UsageError
-
-Floats = npt.NDArray[np.float64]
+from mdiff_training.data.packing import Floats, NoRoomError, packed, periodic
 
 APART = 0.65
 """Share of their diameter at which packed balls keep apart. Of sizes 10, 14 and 18 in the rod of seed 0 come grains of
@@ -60,16 +59,10 @@ def packed_balls(
     if min(numbers) < 1 or min(shape) < 2 * max(sizes):
         raise UsageError(f"a box of {shape} is too small for grains of {list(sizes)} voxels in equal parts")
     radii = np.sort(np.repeat(np.asarray(sizes, dtype=float), numbers))[::-1] / 2
-    centres = np.empty((len(radii), 3))
-    for i, radius in enumerate(radii):
-        for _ in range(20_000):
-            centres[i] = rng.uniform(0, box)
-            apart = np.linalg.norm(_periodic(centres[:i] - centres[i], box), axis=1)
-            if np.all(apart >= APART * (radii[:i] + radius)):
-                break
-        else:
-            raise DataError(f"grain {i + 1} of {len(radii)} found no room: make the box larger")
-    return centres, radii
+    try:
+        return packed(radii, box, rng, apart=APART), radii
+    except NoRoomError as error:
+        raise DataError(f"grain {error.number} of {len(radii)} found no room: make the box larger") from error
 
 
 def laguerre(centres: Floats, radii: Floats, shape: tuple[int, int, int]) -> tuple[npt.NDArray[np.intp], Floats]:
@@ -93,13 +86,8 @@ def laguerre(centres: Floats, radii: Floats, shape: tuple[int, int, int]) -> tup
         while count < len(radii) and np.any(far[..., -1] - far[..., 0] <= 2 * REACH):
             count = min(2 * count, len(radii))
             far, near = tree.query(middle, k=count)
-        offset = _periodic(centres[near] - middle[..., None, :3], box)
+        offset = periodic(centres[near] - middle[..., None, :3], box)
         apart = np.linalg.norm(offset[..., 1:, :] - offset[..., :1, :], axis=-1)
         cell[layer] = near[..., 0]
         distance[layer] = ((far[..., 1:] ** 2 - far[..., :1] ** 2) / (2 * apart)).min(axis=-1)
     return cell, distance
-
-
-def _periodic(offset: Floats, box: Floats) -> Floats:
-    nearest: Floats = offset - box * np.round(offset / box)
-    return nearest

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdiff_core import DataError, UsageError
+from mdiff_training.data.packing import NoRoomError, packed
 
 
 def spheres(
@@ -36,16 +37,10 @@ def spheres(
     rng = np.random.default_rng(seed)
     box = np.array(shape, dtype=float)
     radii = _draw_radii(rng, fraction * box.prod(), diameter_mean, diameter_std)
-    centres = np.empty((0, 3))
-    for i, radius in enumerate(radii):
-        for _ in range(20_000):
-            centre = rng.uniform(0, box)
-            distance = np.linalg.norm(_periodic(centres - centre, box), axis=1)
-            if np.all(distance >= radii[:i] + radius + gap):
-                centres = np.vstack([centres, centre])
-                break
-        else:
-            raise DataError(f"sphere {i + 1} of {len(radii)} found no room: lower the fraction")
+    try:
+        centres = packed(radii, box, rng, gap=gap)
+    except NoRoomError as error:
+        raise DataError(f"sphere {error.number} of {len(radii)} found no room: lower the fraction") from error
     volume = np.zeros(shape, dtype=np.uint8)
     for centre, radius in zip(centres, radii, strict=True):
         where, ball = _ball(centre, radius, shape)
@@ -131,8 +126,3 @@ def _ball(
     )
     where = np.ix_(*(cell.astype(int) % n for cell, n in zip(cells, shape, strict=True)))
     return where, (z + y + x <= radius**2).astype(np.uint8)
-
-
-def _periodic(offset: npt.NDArray[np.float64], box: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    nearest: npt.NDArray[np.float64] = offset - box * np.round(offset / box)
-    return nearest
