@@ -15,12 +15,12 @@ ROOT = Path(__file__).parents[1]
 RULES = {
     "core": "numpy",
     "images": "PIL mdiff_core numpy tifffile",
-    "training": "PIL mdiff_core mdiff_images numpy safetensors torch tqdm typer",
+    "training": "PIL mdiff_core mdiff_images numpy safetensors scipy torch tqdm typer",
     "export": "mdiff_core mdiff_training google numpy onnx onnxruntime onnxscript tensorrt tensorrt_rtx torch "
     "tritonclient typer",
     "serving": "mdiff_core typer",
-    "client": "PIL h5py mdiff_core mdiff_images numpy onnxruntime pyarrow scipy tifffile tqdm tritonclient typer zarr "
-    "matplotlib muFFT muSpectre skimage taufactor torch_fidelity vtkmodules xarray",
+    "client": "PIL h5py mdiff_core mdiff_images numpy onnxruntime pyarrow rich scipy tifffile tqdm tritonclient typer "
+    "zarr matplotlib muFFT muSpectre skimage taufactor torch_fidelity vtkmodules xarray",
     # taufactor and torch_fidelity bring torch, so only functions import them: see below
 }
 # What answers inside Triton, in the server's own environment: it may import nothing of mdiff.
