@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mdiff_client.ome import create_array
 from mdiff_client.pictures import micrograph
 from mdiff_client.sampling import IMAGES_AT_ONCE
-from mdiff_client.store import create_array
 from mdiff_core import DataError, ModelContract, UsageError
 from mdiff_core.outputs import check_new
 

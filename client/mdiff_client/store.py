@@ -23,16 +23,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import zarr
-from zarr.abc.store import Store
 
+from mdiff_client.ome import ARRAY, chunk_edge, create_array
 from mdiff_client.phases import to_labels
 from mdiff_client.sampling import UNCONDITIONAL, Condition, ImagePlan, SamplingPlan
 from mdiff_client.storage import Storage, document, numbered, numbers
 from mdiff_core import DataError, ModelContract, UsageError
-from mdiff_core.contract import AXES
 
-_CHUNKS = range(16, 65)  # edges of a chunk
-_ARRAY = "0"
 RECORDS = "records"
 MERGED = "records.jsonl"  # all of them, of a library that was finalized
 _SHORT = 40  # characters of a value in a message
@@ -102,7 +99,7 @@ class VolumeStore:
                     contract,
                     axes=("volume", "z", "y", "x"),
                     shape=(count, *size),
-                    chunks=(1, *(_chunk(n) for n in size)),
+                    chunks=(1, *(chunk_edge(n) for n in size)),
                     shards=(1, *size),
                     dtype=np.float32 if grey else np.uint8,
                 )
@@ -193,7 +190,7 @@ class VolumeStore:
                 self._writable[index] = volume
             except (RuntimeError, ValueError):
                 # zarr reads a shard before it writes it anew, and this one is damaged.
-                self.storage.delete(f"{_ARRAY}/c/{index}/0/0/0")
+                self.storage.delete(f"{ARRAY}/c/{index}/0/0/0")
                 self._writable[index] = volume
         self.write_document(RECORDS, index, {"volume": index, **record, "sha256": digest(volume)})
 
@@ -333,11 +330,11 @@ class VolumeStore:
     @cached_property
     def _array(self) -> zarr.Array[Any]:
         """[volume, z, y, x], to be read."""
-        return zarr.open_array(self.storage.zarr, path=_ARRAY, mode="r", zarr_format=3)
+        return zarr.open_array(self.storage.zarr, path=ARRAY, mode="r", zarr_format=3)
 
     @cached_property
     def _writable(self) -> zarr.Array[Any]:
-        return zarr.open_array(self.storage.zarr, path=_ARRAY, mode="r+", zarr_format=3)
+        return zarr.open_array(self.storage.zarr, path=ARRAY, mode="r+", zarr_format=3)
 
 
 def digest(volume: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> str:
@@ -358,50 +355,6 @@ def provenance(
     }
 
 
-def create_array(
-    store: Store | Path,
-    attributes: Mapping[str, Any],
-    contract: ModelContract,
-    *,
-    axes: tuple[str, ...],
-    shape: tuple[int, ...],
-    chunks: tuple[int, ...],
-    dtype: type[np.uint8 | np.float32],
-    shards: tuple[int, ...] | None = None,
-) -> zarr.Array[Any]:
-    """Create a group of one array, whose axes z, y and x are space and whose others count, as OME-Zarr.
-
-    The group's attributes are written last: without them there is no store.
-
-    Raises:
-        OSError: ``store`` cannot be written.
-    """
-    unit = {} if contract.voxel_unit == "voxel" else {"unit": contract.voxel_unit}
-    scale = [contract.voxel_size if axis in AXES else 1.0 for axis in axes]
-    ome = {
-        "version": "0.5",
-        "multiscales": [
-            {
-                "name": contract.name,
-                "axes": [{"name": axis, **({"type": "space", **unit} if axis in AXES else {})} for axis in axes],
-                "datasets": [{"path": _ARRAY, "coordinateTransformations": [{"type": "scale", "scale": scale}]}],
-            }
-        ],
-    }
-    array = zarr.create_array(
-        store,
-        name=_ARRAY,
-        shape=shape,
-        chunks=chunks,
-        shards=shards,
-        dtype=dtype,
-        dimension_names=axes,
-        overwrite=True,
-    )
-    zarr.open_group(store, mode="r+").update_attributes({"ome": ome, "mdiff": dict(attributes)})
-    return array
-
-
 def _is_vacant(storage: Storage) -> bool:
     """Whether nothing is there but what a creation that was cut short leaves: a group without attributes, no volume.
 
@@ -410,12 +363,7 @@ def _is_vacant(storage: Storage) -> bool:
     metadata = storage.read("zarr.json")
     if metadata is not None and document(metadata, f"{storage.location}/zarr.json").get("attributes") != {}:
         return False
-    return {*storage.names("")} <= {"zarr.json", _ARRAY} and {*storage.names(_ARRAY)} <= {"zarr.json"}
-
-
-def _chunk(size: int) -> int:
-    """The largest divisor of ``size`` that is a fit edge for chunks, so that they fill the shard, or all of it."""
-    return max((n for n in _CHUNKS if size % n == 0), default=size)
+    return {*storage.names("")} <= {"zarr.json", ARRAY} and {*storage.names(ARRAY)} <= {"zarr.json"}
 
 
 def _differences(found: object, asked: object, name: str = "") -> Iterator[tuple[str, object, object]]:

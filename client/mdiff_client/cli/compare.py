@@ -10,17 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mdiff_client.cli.app import app
-from mdiff_client.cli.options import (
-    Extractor,
-    FidWeights,
-    Independent,
-    Json,
-    Mcrpy,
-    Metrics,
-    Repository,
-    Training,
-    tools_of,
-)
+from mdiff_client.cli.gathered import gathers
+from mdiff_client.cli.options import AskedMetrics, Json, Repository, metrics_of
 from mdiff_client.cli.output import tell
 from mdiff_core.errors import UsageError
 
@@ -29,6 +20,7 @@ if TYPE_CHECKING:
 
 
 @app.command("compare")
+@gathers(asked=metrics_of)
 def compare_command(
     sources: Annotated[
         list[str], typer.Argument(help="Stores of volumes, and labelled volumes of any tool: TIFF, NPY, RAW, VTI.")
@@ -44,26 +36,20 @@ def compare_command(
         str | None, typer.Option(help="Phases and their values in all files, as rest=0+2,active=1; none: 0, 1, 2 …")
     ] = None,
     raw_shape: Annotated[str | None, typer.Option(help="Shape of RAW files, as 300x64x64.")] = None,
-    metrics: Metrics = None,
-    training: Training = None,
-    independent: Independent = False,
-    mcrpy: Mcrpy = None,
-    fid_weights: FidWeights = None,
-    extractor: Extractor = "inception-v3-compat",
     plot: Annotated[
         Path | None, typer.Option(help="Picture of the S2 and LP curves to write: PNG, PDF or SVG.")
     ] = None,
+    *,
+    asked: AskedMetrics,
     json: Json = False,
 ) -> None:
     """Compare volumes of several models, plans or other tools with one material, in one table and one picture."""
     from mdiff_client.evaluation import labels_of, phase_names
-    from mdiff_client.metrics import ALL, parse_metrics
     from mdiff_client.report import side_by_side_json, side_by_side_text
     from mdiff_client.side_by_side import Material, side_by_side, smallest_edge, sources_of
     from mdiff_core.outputs import check_new, check_writable
     from mdiff_images import parse_phases, parse_shape
 
-    wanted = parse_metrics(metrics)
     shape = parse_shape(raw_shape) if raw_shape else None
     if plot:
         check_new(plot)
@@ -79,8 +65,7 @@ def compare_command(
         material = Material.of_model(contract, real, str(against))
     elif real is not None:
         material = Material.of_file(real, names, min(map(smallest_edge, found)), str(against))
-    tools = tools_of(read, training, mcrpy, fid_weights, extractor, independent=independent)
-    compared = side_by_side(found, material, wanted, tools, lenient=metrics == ALL)
+    compared = side_by_side(found, material, asked.names, asked.tools(read), lenient=asked.lenient)
     if json:
         typer.echo(side_by_side_json(compared))
     else:

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from json import dumps
+from typing import TYPE_CHECKING
 
 import typer
 
 from mdiff_client.cli.app import app
-from mdiff_client.cli.options import Json, Repository, Timeout, TlsCa, TlsCert, TlsKey, Url, place_of
+from mdiff_client.cli.gathered import gathers
+from mdiff_client.cli.options import Json, once_place_of
 from mdiff_client.cli.output import BAD, FAIR, GOOD, tell
 from mdiff_core.errors import UnavailableError
 
+if TYPE_CHECKING:
+    from mdiff_client.denoisers.place import Place
+
 
 @app.command()
+@gathers(place=once_place_of)
 def doctor(
-    url: Url = None,
-    repository: Repository = None,
-    timeout: Timeout = 10.0,
-    tls_ca: TlsCa = None,
-    tls_cert: TlsCert = None,
-    tls_key: TlsKey = None,
+    place: Place,
     json: Json = False,
 ) -> None:
     """Check what sampling needs: packages, models, the engine or the server, memory, disk."""
     from mdiff_client.diagnosis import diagnose
 
-    place = place_of(url, repository, tls_ca, tls_cert, tls_key, timeout)
     findings = diagnose(place)
     if json:
         typer.echo(dumps([vars(finding) for finding in findings]))

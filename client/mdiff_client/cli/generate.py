@@ -3,40 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mdiff_client.cli.app import app
-from mdiff_client.cli.options import (
-    Class,
-    DryRun,
-    Fraction,
-    Grey,
-    Guidance,
-    Json,
-    LogJson,
-    Model,
-    Patience,
-    Repository,
-    Timeout,
-    TlsCa,
-    TlsCert,
-    TlsKey,
-    Url,
-    place_of,
-)
+from mdiff_client.cli.gathered import gathers
+from mdiff_client.cli.options import Class, DryRun, Fraction, Grey, Guidance, Json, LogJson, Model, place_of
 from mdiff_client.cli.output import finished, print_costs, report, started, tell
 from mdiff_client.log import events_on_stderr
 
+if TYPE_CHECKING:
+    from mdiff_client.denoisers.place import Place
+
 
 @app.command()
+@gathers(place=place_of)
 def generate2d(
     out: Annotated[
         Path, typer.Argument(help="What to create: NAME.npy, NAME.zarr, NAME.png, or NAME, a folder of PNG files.")
     ],
-    url: Url = None,
-    repository: Repository = None,
     model: Model = "spheres64",
     seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="The same seed gives the same images.")] = 0,
     count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 1,
@@ -52,11 +38,8 @@ def generate2d(
     ] = None,
     eta: Annotated[float | None, typer.Option(help="Stochasticity of DDIM, 0 to 1; none: 0.")] = None,
     grey: Grey = False,
-    timeout: Timeout = 30.0,
-    patience: Patience = 60.0,
-    tls_ca: TlsCa = None,
-    tls_cert: TlsCert = None,
-    tls_key: TlsKey = None,
+    *,
+    place: Place,
     dry_run: DryRun = False,
     json: Json = False,
     log_json: LogJson = False,
@@ -72,7 +55,6 @@ def generate2d(
     with events_on_stderr(json=log_json):
         chosen = changed(IMAGES, sampler=sampler, steps=steps, eta=eta)
         check_images(out, count)
-        place = place_of(url, repository, tls_ca, tls_cert, tls_key, timeout, patience)
         if dry_run:
             contract = place.contract(model)
             condition = Condition.asked(contract, class_, fraction or [], guidance, volume=False)
@@ -104,10 +86,9 @@ def generate2d(
 
 
 @app.command()
+@gathers(place=place_of)
 def generate3d(
     out: Annotated[str, typer.Argument(help="Zarr store to create: a folder, or s3://BUCKET/NAME.zarr.")],
-    url: Url = None,
-    repository: Repository = None,
     model: Annotated[
         str | None,
         typer.Option(help="Model: see mdiff-client info; none: that of the first --plane, or spheres64."),
@@ -174,11 +155,8 @@ def generate3d(
         str | None,
         typer.Option(help="Store a grey model's levels as 0 below and 1 above it: otsu, or a level from -1 to 1."),
     ] = None,
-    timeout: Timeout = 30.0,
-    patience: Patience = 60.0,
-    tls_ca: TlsCa = None,
-    tls_cert: TlsCert = None,
-    tls_key: TlsKey = None,
+    *,
+    place: Place,
     dry_run: DryRun = False,
     json: Json = False,
     log_json: LogJson = False,
@@ -210,7 +188,6 @@ def generate3d(
         split = Threshold.parse(threshold) if threshold else None
         if not resume:
             Storage(out).check_new()
-        place = place_of(url, repository, tls_ca, tls_cert, tls_key, timeout, patience)
         with open_models(place, model, plane or []) as models:
             contract = models.contract
             chosen = read_plan(plan or default_plan(contract), **changes)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
@@ -12,19 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from mdiff_client.cli.app import app
-from mdiff_client.cli.options import (
-    Grey,
-    Json,
-    LogJson,
-    Patience,
-    Repository,
-    Timeout,
-    TlsCa,
-    TlsCert,
-    TlsKey,
-    Url,
-    place_of,
-)
+from mdiff_client.cli.gathered import gathers
+from mdiff_client.cli.options import Grey, Json, LogJson, once_place_of, place_of
 from mdiff_client.cli.output import BAD, FAIR, GOOD, finished, started, tell
 from mdiff_client.log import events_on_stderr
 from mdiff_core.errors import DataError
@@ -103,59 +91,33 @@ def _asked(
     )
 
 
-def _takes_spec(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the options of :func:`_asked` instead of its argument ``spec``."""
-    names = {**globals(), "LibrarySpec": object}  # imported by those who check types only
-    options = inspect.signature(_asked, globals=names, eval_str=True).parameters
-    store, _, *own = inspect.signature(command, globals=names, eval_str=True).parameters.values()
-
-    def with_options(**given: Any) -> None:  # noqa: ANN401 - whatever the options are
-        spec = _asked(**{name: given.pop(name) for name in options})
-        command(spec=spec, **given)
-
-    with_options.__name__, with_options.__doc__ = command.__name__, command.__doc__
-    parameters = [store, *options.values(), *own]
-    with_options.__annotations__ = {one.name: one.annotation for one in parameters}
-    with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return with_options
-
-
 @library.command("plan")
-@_takes_spec
+@gathers(spec=_asked, place=once_place_of)
 def plan_command(
     store: Store,
     spec: LibrarySpec,
-    url: Url = None,
-    repository: Repository = None,
-    timeout: Timeout = 30.0,
-    tls_ca: TlsCa = None,
-    tls_cert: TlsCert = None,
-    tls_key: TlsKey = None,
+    *,
+    place: Place,
     json: Json = False,
 ) -> None:
     """Say what a library would cost, after a short probe; writes nothing."""
     from mdiff_client.library.estimate import estimate
 
-    place = place_of(url, repository, tls_ca, tls_cert, tls_key, timeout)
     with _open(spec, place) as found:
         cost = estimate(found, store, on_wire=place.connection is not None)
     _print({name: value for name, value in cost.items() if json or value is not None}, json)
 
 
 @library.command()
-@_takes_spec
+@gathers(spec=_asked, place=once_place_of)
 def create(
     store: Store,
     spec: LibrarySpec,
     resume: Annotated[
         bool, typer.Option("--resume", help="Also where the same library was created there before.")
     ] = False,
-    url: Url = None,
-    repository: Repository = None,
-    timeout: Timeout = 30.0,
-    tls_ca: TlsCa = None,
-    tls_cert: TlsCert = None,
-    tls_key: TlsKey = None,
+    *,
+    place: Place,
     json: Json = False,
 ) -> None:
     """Lay out the store of a library, without a volume."""
@@ -163,12 +125,13 @@ def create(
 
     if not resume:
         Storage(store).check_new()
-    with _open(spec, place_of(url, repository, tls_ca, tls_cert, tls_key, timeout)) as found:
+    with _open(spec, place) as found:
         found.store(store, resume=resume)
         _print({"library": store, "volumes": found.count, "evaluations_per_volume": found.evaluations}, json)
 
 
 @library.command()
+@gathers(place=place_of)
 def run(
     store: Store,
     shard: Annotated[
@@ -180,13 +143,8 @@ def run(
             min=1, help="Volumes made at the same time; none: 2 from a server on another machine, 1 on this one."
         ),
     ] = None,
-    url: Url = None,
-    repository: Repository = None,
-    timeout: Timeout = 30.0,
-    patience: Patience = 60.0,
-    tls_ca: TlsCa = None,
-    tls_cert: TlsCert = None,
-    tls_key: TlsKey = None,
+    *,
+    place: Place,
     json: Json = False,
     log_json: LogJson = False,
 ) -> None:
@@ -198,7 +156,6 @@ def run(
 
     with events_on_stderr(json=log_json):
         share, opened = Shard.parse(shard), VolumeStore.open(store)
-        place = place_of(url, repository, tls_ca, tls_cert, tls_key, timeout, patience)
         with _open(spec_of(opened), place, opened) as found:
             found.store(store, resume=True)
             began = started(store, found.recipe.contract.name)

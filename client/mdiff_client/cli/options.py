@@ -1,9 +1,11 @@
-"""Options that several commands have, and what they stand for."""
+"""Options that several commands have, alone and in groups, and what they stand for."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,27 +18,9 @@ if TYPE_CHECKING:
     from mdiff_client.evaluation import Labels
     from mdiff_client.metrics import Tools
 
-Url = Annotated[
-    str | None,
-    typer.Option(
-        envvar="MDIFF_URL",
-        help="gRPC address of a Triton server, host:port, or dns:///host:port; none: the embedded engine. "
-        "A bearer token is taken from MDIFF_TOKEN alone.",
-    ),
-]
-TlsCa = Annotated[
-    Path | None,
-    typer.Option(envvar="MDIFF_TLS_CA", help="PEM certificates that the server's must be signed by: turns TLS on."),
-]
-TlsCert = Annotated[
-    Path | None,
-    typer.Option(envvar="MDIFF_TLS_CERT", help="PEM certificate of this client, for a server that demands one."),
-]
-TlsKey = Annotated[Path | None, typer.Option(envvar="MDIFF_TLS_KEY", help="Its PEM private key.")]
 Repository = Annotated[
     Path | None, typer.Option(help="Model repository of the embedded engine; none: the bundled one.")
 ]
-Timeout = Annotated[float, typer.Option(help="Seconds that one call to the server may take.")]
 Model = Annotated[str, typer.Option(help="Model: see mdiff-client info.")]
 Class = Annotated[str | None, typer.Option("--class", help="Class to sample; none: any.")]
 Fraction = Annotated[
@@ -48,34 +32,8 @@ Fraction = Annotated[
 Guidance = Annotated[
     float, typer.Option(help="Strength of class and fraction: 1 as trained, more exaggerates them at twice the cost.")
 ]
-Patience = Annotated[float, typer.Option(help="Seconds to keep trying while the server is unavailable.")]
 Grey = Annotated[bool, typer.Option("--grey", help="Store grey levels in [-1, 1] instead of phases.")]
 Volumes = Annotated[str, typer.Argument(help="Zarr store of volumes: a folder, or s3://BUCKET/NAME.zarr.")]
-Metrics = Annotated[
-    str | None,
-    typer.Option(help="Metrics beside S2 and LP, as chords,euler or all; none: those that need nothing more."),
-]
-Training = Annotated[
-    list[Path] | None,
-    typer.Option(help="Volume or image that the model was trained on, once for each: for the metrics that search it."),
-]
-Independent = Annotated[
-    bool,
-    typer.Option(
-        "--independent", help="Training volumes are stacks of images that have nothing to do with each other."
-    ),
-]
-Mcrpy = Annotated[
-    Path | None,
-    typer.Option(envvar="MDIFF_MCRPY_PYTHON", help="Python of an environment with MCRpy, for three-point and gram."),
-]
-FidWeights = Annotated[
-    Path | None,
-    typer.Option(help="Checkpoint for fid. It is a pickle, which may run anything: take one that you trust."),
-]
-Extractor = Annotated[
-    str, typer.Option(help="Network of fid by its name in torch-fidelity, or curves: S2 and LP, which need no weights.")
-]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 LogJson = Annotated[
@@ -84,13 +42,26 @@ LogJson = Annotated[
 
 
 def place_of(
-    url: str | None,
-    repository: Path | None,
-    tls_ca: Path | None,
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    timeout: float,
-    patience: float = 0.0,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MDIFF_URL",
+            help="gRPC address of a Triton server, host:port, or dns:///host:port; none: the embedded engine. "
+            "A bearer token is taken from MDIFF_TOKEN alone.",
+        ),
+    ] = None,
+    repository: Repository = None,
+    timeout: Annotated[float, typer.Option(help="Seconds that one call to the server may take.")] = 30.0,
+    patience: Annotated[float, typer.Option(help="Seconds to keep trying while the server is unavailable.")] = 60.0,
+    tls_ca: Annotated[
+        Path | None,
+        typer.Option(envvar="MDIFF_TLS_CA", help="PEM certificates that the server's must be signed by: turns TLS on."),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(envvar="MDIFF_TLS_CERT", help="PEM certificate of this client, for a server that demands one."),
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(envvar="MDIFF_TLS_KEY", help="Its PEM private key.")] = None,
 ) -> Place:
     """Where the models are.
 
@@ -113,23 +84,80 @@ def place_of(
     return Place(Connection(url, timeout, patience, Certificates(tls_ca, tls_cert, tls_key), token), repository)
 
 
-def tools_of(
-    read: Callable[..., Labels],
-    training: Sequence[Path] | None,
-    mcrpy: Path | None,
-    fid_weights: Path | None,
-    extractor: str,
-    *,
-    independent: bool,
-) -> Tools:
-    """What a user gives for the metrics that need more than volumes.
+once_place_of = partial(place_of, patience=0.0)
+"""The same for commands that had rather say that a server is not there than wait for it."""
 
-    ``read``: labels of a file, as :func:`mdiff_client.evaluation.read_labels` once the phases are known.
+
+@dataclass(frozen=True)
+class AskedMetrics:
+    """Metrics beside S2 and LP.
+
+    Attributes:
+        names: of the metrics.
+        lenient: tell of one that lacks something, instead of refusing it: all were asked for.
+        training: files that the model was trained on.
+        independent: volumes in those are stacks of unrelated images.
+        others: tools that were given beside the training material.
+    """
+
+    names: Sequence[str]
+    lenient: bool
+    training: Sequence[Path]
+    independent: bool
+    others: Tools
+
+    def tools(self, read: Callable[..., Labels]) -> Tools:
+        """What the metrics need more than volumes.
+
+        ``read``: labels of a file, as :func:`mdiff_client.evaluation.read_labels` once the phases are known.
+
+        Raises:
+            DataError, UsageError: as ``read``.
+        """
+        from mdiff_client.metrics import training_images
+
+        images = [read(path, all_present=False) for path in self.training]
+        return replace(self.others, training=training_images(images, independent=self.independent))
+
+
+def metrics_of(
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Metrics beside S2 and LP, as chords,euler or all; none: those that need nothing more."),
+    ] = None,
+    training: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Volume or image that the model was trained on, once for each: for the metrics that search it."
+        ),
+    ] = None,
+    independent: Annotated[
+        bool,
+        typer.Option(
+            "--independent", help="Training volumes are stacks of images that have nothing to do with each other."
+        ),
+    ] = False,
+    mcrpy: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="MDIFF_MCRPY_PYTHON", help="Python of an environment with MCRpy, for three-point and gram."
+        ),
+    ] = None,
+    fid_weights: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint for fid. It is a pickle, which may run anything: take one that you trust."),
+    ] = None,
+    extractor: Annotated[
+        str,
+        typer.Option(help="Network of fid by its name in torch-fidelity, or curves: S2 and LP, which need no weights."),
+    ] = "inception-v3-compat",
+) -> AskedMetrics:
+    """The metrics that are asked for, and what they need.
 
     Raises:
-        DataError, UsageError: as ``read``.
+        UsageError: there is no such metric.
     """
-    from mdiff_client.metrics import Tools, training_images
+    from mdiff_client.metrics import ALL, Tools, parse_metrics
 
-    images = [read(path, all_present=False) for path in training or []]
-    return Tools(training_images(images, independent=independent), mcrpy, fid_weights, extractor)
+    others = Tools(mcrpy=mcrpy, fid_weights=fid_weights, extractor=extractor)
+    return AskedMetrics(parse_metrics(metrics), metrics == ALL, training or (), independent, others)

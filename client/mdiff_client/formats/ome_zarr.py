@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mdiff_client.formats.volume import Volume
-from mdiff_client.store import create_array
+from mdiff_client.ome import create_array
 
 _CHUNK = 64
 
