@@ -4,7 +4,7 @@ from __future__ import annotations
 
 EXTRAS = {
     "h5py": "formats",
-    "matplotlib": "properties",
+    "matplotlib": "evaluation",
     "muFFT": "elasticity",
     "muSpectre": "elasticity",
     "onnx": "export",
@@ -12,8 +12,11 @@ EXTRAS = {
     "pyarrow": "parquet",
     "s3fs": "s3",
     "safetensors": "training",
+    "skimage": "evaluation",
     "taufactor": "properties",
     "torch": "training",
+    "torch_fidelity": "fid",
+    "vtkmodules": "evaluation",
     "xarray": "xarray",
 }
 """The extra, by the name that its module is imported by."""

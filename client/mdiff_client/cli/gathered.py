@@ -40,8 +40,12 @@ def _parameters(function: Callable[..., Any], gathered: Container[str]) -> list[
     """Parameters of a function with their annotations, which those ``gathered`` need not have at run time."""
     bound = function.keywords if isinstance(function, partial) else {}
     names = function.func.__globals__ if isinstance(function, partial) else function.__globals__
+
+    def evaluated(annotation: Any) -> Any:  # noqa: ANN401 - an annotation is anything
+        return eval(annotation, names) if isinstance(annotation, str) else annotation
+
     return [
-        one if one.name in gathered else one.replace(annotation=eval(one.annotation, names))
+        one if one.name in gathered else one.replace(annotation=evaluated(one.annotation))
         for one in inspect.signature(function).parameters.values()
         if one.name not in bound
     ]

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mdiff_core import DataError, UsageError
-from mdiff_core.extras import install
+from mdiff_core import DataError
 from mdiff_images import read_array
 
 VTI = ".vti"
@@ -25,18 +24,16 @@ def read_volume(path: Path, raw_shape: tuple[int, ...] | None = None) -> npt.NDA
 
     Raises:
         DataError: the file is absent, damaged, or holds no such array.
-        UsageError: a RAW file without its shape, or VTI without the package vtk.
+        UsageError: a RAW file without its shape.
     """
     if path.suffix.lower() != VTI:
         return read_array(path, raw_shape=raw_shape)
     if not path.is_file():
         raise DataError(f"{path}: no such file")
-    try:
-        from vtkmodules.util.numpy_support import vtk_to_numpy
-        from vtkmodules.vtkCommonCore import vtkObject
-        from vtkmodules.vtkIOXML import vtkXMLImageDataReader
-    except ImportError as error:
-        raise UsageError(f"{path}: reading VTI needs vtk: {install('evaluation')}") from error
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+    from vtkmodules.vtkCommonCore import vtkObject
+    from vtkmodules.vtkIOXML import vtkXMLImageDataReader
+
     warned = vtkObject.GetGlobalWarningDisplay()
     vtkObject.SetGlobalWarningDisplay(0)  # one line tells it below
     try:

@@ -14,7 +14,7 @@ from mdiff_client.metrics.metric import Floats, Labels, Row, Setting, Volumes
 from mdiff_client.metrics.nearest import lacks_training
 from mdiff_client.metrics.sections import planes, random_sections
 from mdiff_core import DataError, Descriptors
-from mdiff_core.extras import install
+from mdiff_core.extras import not_installed
 
 CURVES = "curves"
 _EACH = 8  # sections of a volume across each axis
@@ -103,7 +103,7 @@ def lacks_extractor(setting: Setting) -> str | None:
     """Advice where the network, its weights or training material are missing."""
     if setting.tools.extractor != CURVES:
         if not find_spec("torch_fidelity"):
-            return f"it needs torch-fidelity: {install('fid')}, or take --extractor {CURVES}"
+            return f"{not_installed('torch_fidelity')}, or take --extractor {CURVES}"
         if setting.tools.fid_weights is None:
             return f"it needs a network's weights: give {_WEIGHTS}, with --fid-weights, or take --extractor {CURVES}"
         if not setting.tools.fid_weights.is_file():

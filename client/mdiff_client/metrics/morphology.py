@@ -12,9 +12,8 @@ import numpy.typing as npt
 
 from mdiff_client.library.quality import percolates
 from mdiff_client.metrics.metric import Floats, Labels, Row, Setting, Volumes
-from mdiff_core import UsageError
 from mdiff_core.contract import AXES
-from mdiff_core.extras import install
+from mdiff_core.extras import not_installed
 
 Indicator = npt.NDArray[np.bool_]
 
@@ -24,19 +23,11 @@ def euler_number(indicator: Indicator) -> int:
 
     Faces are what :func:`mdiff_client.library.quality.percolates` takes for a connection too. What lies outside of
     the volume is not in the phase.
-
-    Raises:
-        UsageError: scikit-image is not installed.
     """
-    try:
-        from skimage.measure import euler_number as of_image
-    except ImportError as error:
-        raise UsageError(LACKS_SCIKIT_IMAGE) from error
+    from skimage.measure import euler_number as of_image
+
     number: int = of_image(indicator, connectivity=1)  # type: ignore[no-untyped-call]
     return number
-
-
-LACKS_SCIKIT_IMAGE = f"the Euler number needs scikit-image: {install('evaluation')}"
 
 
 def chord_lengths(indicator: Indicator, axis: int) -> npt.NDArray[np.int64]:
@@ -71,7 +62,7 @@ def lacks_scikit_image(setting: Setting) -> str | None:
     """Advice where scikit-image is not installed."""
     from importlib.util import find_spec
 
-    return None if find_spec("skimage") else LACKS_SCIKIT_IMAGE
+    return None if find_spec("skimage") else not_installed("skimage")
 
 
 def chord_rows(volumes: Volumes, setting: Setting) -> Iterator[Row]:

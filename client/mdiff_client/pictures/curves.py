@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mdiff_client.side_by_side import SideBySide
-from mdiff_core import DataError, UsageError
-from mdiff_core.extras import install
+from mdiff_core import DataError
 
 
 def draw_curves(compared: SideBySide, out: Path) -> None:
@@ -18,12 +17,9 @@ def draw_curves(compared: SideBySide, out: Path) -> None:
 
     Raises:
         DataError: ``out`` cannot be written, or in no such format.
-        UsageError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure  # not pyplot, which would look for a screen
-    except ImportError as error:
-        raise UsageError(f"drawing needs matplotlib: {install('evaluation')}") from error
+    from matplotlib.figure import Figure  # not pyplot, which would look for a screen
+
     figure = Figure(figsize=(9, 3.2 * len(compared.references)), layout="constrained")
     rows = figure.subplots(len(compared.references), 2, squeeze=False)
     for (name, reference), row in zip(compared.references.items(), rows, strict=True):
