@@ -11,7 +11,7 @@ import typer
 
 from mdiff_client.cli.app import app
 from mdiff_client.cli.gathered import gathers
-from mdiff_client.cli.options import AskedMetrics, Json, Repository, metrics_of
+from mdiff_client.cli.options import AskedMetrics, Json, Repository, complete_model, metrics_of
 from mdiff_client.cli.output import tell
 from mdiff_core.errors import UsageError
 
@@ -26,7 +26,11 @@ def compare_command(
         list[str], typer.Argument(help="Stores of volumes, and labelled volumes of any tool: TIFF, NPY, RAW, VTI.")
     ],
     model: Annotated[
-        str | None, typer.Option(help="Compare with the training data of this model; none: that of the first store.")
+        str | None,
+        typer.Option(
+            help="Compare with the training data of this model; none: that of the first store.",
+            autocompletion=complete_model,
+        ),
     ] = None,
     repository: Repository = None,
     against: Annotated[

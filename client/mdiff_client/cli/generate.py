@@ -9,7 +9,19 @@ import typer
 
 from mdiff_client.cli.app import app
 from mdiff_client.cli.gathered import gathers
-from mdiff_client.cli.options import Class, DryRun, Fraction, Grey, Guidance, Json, LogJson, Model, place_of
+from mdiff_client.cli.options import (
+    Class,
+    DryRun,
+    Fraction,
+    Grey,
+    Guidance,
+    Json,
+    LogJson,
+    Model,
+    complete_model,
+    complete_plan,
+    place_of,
+)
 from mdiff_client.cli.output import finished, print_costs, report, started, tell
 from mdiff_client.log import events_on_stderr
 
@@ -91,7 +103,10 @@ def generate3d(
     out: Annotated[str, typer.Argument(help="Zarr store to create: a folder, or s3://BUCKET/NAME.zarr.")],
     model: Annotated[
         str | None,
-        typer.Option(help="Model: see mdiff-client info; none: that of the first --plane, or spheres64."),
+        typer.Option(
+            help="Model: see mdiff-client info; none: that of the first --plane, or spheres64.",
+            autocompletion=complete_model,
+        ),
     ] = None,
     plane: Annotated[
         list[str] | None,
@@ -132,7 +147,8 @@ def generate3d(
         str | None,
         typer.Option(
             help="Sampling plan: draft, fast, balanced, films, paper, or a file NAME.toml; none: fast, or films "
-            "for more than two phases, plain for grey levels."
+            "for more than two phases, plain for grey levels.",
+            autocompletion=complete_plan,
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Reverse steps, instead of the plan's.")] = None,

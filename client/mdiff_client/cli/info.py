@@ -8,7 +8,7 @@ import typer
 
 from mdiff_client.cli.app import app
 from mdiff_client.cli.gathered import gathers
-from mdiff_client.cli.options import Json, once_place_of
+from mdiff_client.cli.options import Json, complete_model, once_place_of
 
 if TYPE_CHECKING:
     from mdiff_client.denoisers.place import Place
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @app.command()
 @gathers(place=once_place_of)
 def info(
-    model: Annotated[str | None, typer.Option(help="Model; none: every model there is.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model; none: every model there is.", autocompletion=complete_model)
+    ] = None,
     *,
     place: Place,
     json: Json = False,

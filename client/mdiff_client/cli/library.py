@@ -12,7 +12,7 @@ import typer
 
 from mdiff_client.cli.app import app
 from mdiff_client.cli.gathered import gathers
-from mdiff_client.cli.options import Grey, Json, LogJson, once_place_of, place_of
+from mdiff_client.cli.options import Grey, Json, LogJson, complete_model, complete_plan, once_place_of, place_of
 from mdiff_client.cli.output import BAD, FAIR, GOOD, finished, started, tell
 from mdiff_client.log import events_on_stderr
 from mdiff_core.errors import DataError
@@ -42,9 +42,13 @@ def _asked(
     from_: Annotated[
         Path | None, typer.Option("--from", help="TOML file that describes the library; options go before it.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Model: see mdiff-client info.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model: see mdiff-client info.", autocompletion=complete_model)
+    ] = None,
     plane: Annotated[list[str] | None, typer.Option(help="Model of one plane, as xy=MODEL or xy=MODEL:CLASS.")] = None,
-    plan: Annotated[str | None, typer.Option(help="Sampling plan, or a file NAME.toml.")] = None,
+    plan: Annotated[
+        str | None, typer.Option(help="Sampling plan, or a file NAME.toml.", autocompletion=complete_plan)
+    ] = None,
     size: Annotated[str | None, typer.Option(help="Voxels along z, y and x, as 64x128x96, or 96 for a cube.")] = None,
     periodic: Annotated[
         str | None, typer.Option(help="Axes along which opposite faces match, as xyz, or none.")

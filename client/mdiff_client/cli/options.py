@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,17 +12,38 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mdiff_core.errors import UsageError
+from mdiff_core.errors import MdiffError, UsageError
 
 if TYPE_CHECKING:
     from mdiff_client.denoisers.place import Place
     from mdiff_client.evaluation import Labels
     from mdiff_client.metrics import Tools
 
+
+def complete_model(context: typer.Context, incomplete: str) -> list[str]:
+    """Names that the shell may offer: models of the repository; of a server's none, which it would have to ask."""
+    from mdiff_core.repository import bundled_repository, model_names
+
+    given = context.params
+    if given.get("url"):
+        return []
+    with suppress(MdiffError):
+        names = model_names(Path(given["repository"]) if given.get("repository") else bundled_repository())
+        return [name for name in names if name.startswith(incomplete)]
+    return []
+
+
+def complete_plan(incomplete: str) -> list[str]:
+    """Names that the shell may offer: the sampling plans."""
+    from mdiff_client.sampling import PLANS
+
+    return [name for name in PLANS if name.startswith(incomplete)]
+
+
 Repository = Annotated[
     Path | None, typer.Option(help="Model repository of the embedded engine; none: the bundled one.")
 ]
-Model = Annotated[str, typer.Option(help="Model: see mdiff-client info.")]
+Model = Annotated[str, typer.Option(help="Model: see mdiff-client info.", autocompletion=complete_model)]
 Class = Annotated[str | None, typer.Option("--class", help="Class to sample; none: any.")]
 Fraction = Annotated[
     list[str] | None,
