@@ -1,21 +1,24 @@
 """The papers' tables again, with their value in the next column; prints Markdown.
 
     python benchmarks/papers.py figure9
-    python benchmarks/papers.py table4 generated/ --training micrographs/ --paper martensite --mcrpy mcrpy/bin/python \\
-        --fid-weights pt_inception-2015-12-05-6726825d.pth
+    python benchmarks/papers.py table4 classes64 classes/training --held-out classes/held-out --repository repository \\
+        --mcrpy mcrpy/bin/python --fid-weights pt_inception-2015-12-05-6726825d.pth
 
 ``figure9`` (Lee & Yun, Micro3Diff): S2 and LP error of 25 volumes of each of the four cases, of their mean curves as in
 the paper, by the bundled models. Our materials are of the same kinds, but not the same samples. Where the paper took
 the curves in sections (cases II and IV) and where in space, we take them along the axes, which is the same for both.
 
-``table4`` (Düreth et al.): E_S, E_G, E_px and FID of generated images of one class against its training images, grey
-levels. Both are folders of pictures, or NPY [n, H, W]. Of more than 64 generated images the first 64 count, as in the
-paper; of the training images as many random crops as :mod:`mdiff_client.metrics` takes, and for E_px all crops.
+``table4`` (Düreth et al.): E_S, E_G, E_px and FID of 64 generated images of each class against its training images,
+grey levels of eight bits in a folder for each class; beside them the same of as many crops of images held out, and the value
+of the paper where the class is one of its own. The training images are as many random crops as
+:mod:`mdiff_client.metrics` takes, and for E_px all crops. benchmarks/class_images.py makes such folders where the
+paper's data are not at hand.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -24,15 +27,18 @@ import numpy as np
 import typer
 from conditions import ONNXRUNTIME, conditions
 
+from mdiff_client.denoisers import Denoiser
 from mdiff_client.denoisers.place import Place
 from mdiff_client.evaluation import evaluate
-from mdiff_client.generate import generate
+from mdiff_client.generate import generate, generate_images, image_evaluations
 from mdiff_client.metrics import Setting, Tools, measure, unmeasurable
+from mdiff_client.metrics.sections import random_sections
 from mdiff_client.progress import progress
-from mdiff_client.sampling import DEFAULT, named_plan
-from mdiff_core import DataError
+from mdiff_client.sampling import DEFAULT, IMAGES, Condition, ImagePlan, changed, named_plan
+from mdiff_core import DataError, UsageError
 from mdiff_core.command import run_app
 from mdiff_images import read_array
+from mdiff_training.data.folders import images_in
 
 # Case, phase whose curves the paper draws, and its S2 and LP error, % (figure 9, sections 4.1 to 4.4).
 _FIGURE_9 = {
@@ -57,6 +63,9 @@ _TABLE_4 = {
     "spheroidite + widmanstätten": (2e-4, 2.7, 4.2, 231),
     "network": (4e-5, 1.3, 2.3, 106),
 }
+# Grey levels of eight bits, as the metrics take phases.
+_LEVELS = tuple(map(str, range(256)))
+_GREYS = tuple(level / 255 for level in range(256))
 _METRICS = {"three-point": "E_S %", "gram": "E_G %", "pixels": "E_px %", "fid": "FID"}
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -94,43 +103,77 @@ def figure9(
 
 @app.command()
 def table4(
-    generated: Annotated[Path, typer.Argument(help="Generated images: a folder of pictures, or NPY.")],
-    training: Annotated[Path, typer.Option(help="Training images of the class: a folder of pictures, or a file.")],
-    paper: Annotated[str | None, typer.Option(help=f"The paper's class beside it: {', '.join(_TABLE_4)}.")] = None,
+    model: Annotated[str, typer.Argument(help="Model of classes.")],
+    training: Annotated[Path, typer.Argument(help="What it was trained on: a folder of images for each class.")],
+    held_out: Annotated[Path | None, typer.Option(help="The same of images that it was not trained on.")] = None,
+    repository: Annotated[Path | None, typer.Option()] = None,
+    sampler: Annotated[str | None, typer.Option()] = None,
+    steps: Annotated[int | None, typer.Option()] = None,
+    count: Annotated[int, typer.Option(help="Images of each class.")] = 64,
+    seed: Annotated[int, typer.Option()] = 0,
+    keep: Annotated[Path | None, typer.Option(help="Folder to keep the images in.")] = None,
     mcrpy: Annotated[Path | None, typer.Option(envvar="MDIFF_MCRPY_PYTHON")] = None,
     fid_weights: Annotated[Path | None, typer.Option()] = None,
-    extractor: Annotated[str, typer.Option()] = "inception-v3-compat",
 ) -> None:
-    """E_S, E_G, E_px and FID of generated images of one class."""
-    images, micrographs = _grey_images(generated), _grey_images(training)
-    edge = min(n for image in [*images, *micrographs] for n in image.shape)
-    levels = np.arange(256)
-    setting = Setting(
-        names=tuple(map(str, levels)),
-        greys=tuple(levels / 255),
-        edge=edge,
-        max_lag=edge // 2,
-        tools=Tools(tuple(micrographs), mcrpy, fid_weights, extractor),
-    )
-    lacking = unmeasurable(list(_METRICS), setting, lenient=True)
-    found = measure([name for name in _METRICS if name not in lacking], partial(iter, images), None, setting)
-    print(f"{conditions()}; {len(images)} images of {edge} pixels, {len(micrographs)} training images\n")
-    print(f"| | {' | '.join(_METRICS.values())} |\n|---|{'---|' * len(_METRICS)}")
-    print(f"| {generated.name} | {' | '.join(f'{found[n][0].value:.3g}' if n in found else '' for n in _METRICS)} |")
-    if paper:
-        print(f"| {paper}, paper | {' | '.join(f'{value:g}' for value in _TABLE_4[paper])} |")
-    for name, advice in lacking.items():
-        print(f"\n{_METRICS[name]} was not measured: {advice}")
+    """E_S, E_G, E_px and FID of generated images of each class."""
+    plan = changed(IMAGES, sampler=sampler, steps=steps)
+    print(f"{conditions(ONNXRUNTIME)}; {model}, {count} images a class, {plan.sampler}, {plan.steps} steps\n")
+    print(f"| class | | {' | '.join(_METRICS.values())} |\n|---|---|{'---|' * len(_METRICS)}")
+    lacking: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as scratch, Place(repository=repository).denoiser(model) as denoiser:
+        if not denoiser.contract.classes:
+            raise UsageError(f"model {model} has no classes")
+        for name in denoiser.contract.classes:
+            generated = _generated(denoiser, plan, name, count, seed, (keep or Path(scratch)) / name)
+            tools = Tools(tuple(_grey_images(training / name)), mcrpy, fid_weights)
+            setting = Setting(_LEVELS, _GREYS, edge=len(generated[0]), max_lag=len(generated[0]) // 2, tools=tools)
+            lacking = unmeasurable(list(_METRICS), setting, lenient=True)
+            real = random_sections(_grey_images(held_out / name), count, setting.edge) if held_out else None
+            floor = None if real is None else partial(iter, real)
+            found = measure([one for one in _METRICS if one not in lacking], partial(iter, generated), floor, setting)
+            values = {metric: rows[0].value for metric, rows in found.items()}
+            floors = {metric: rows[0].floor for metric, rows in found.items() if rows[0].floor is not None}
+            _row(name, "generated", values)
+            if floors:
+                _row("", "held out", floors)
+            if name in _TABLE_4:
+                _row("", "paper", dict(zip(_METRICS, _TABLE_4[name], strict=True)))
+    for metric, advice in lacking.items():
+        print(f"\n{_METRICS[metric]} was not measured: {advice}")
 
 
-def _grey_images(path: Path) -> list[np.ndarray]:
+def _generated(denoiser: Denoiser, plan: ImagePlan, name: str, count: int, seed: int, out: Path) -> list[np.ndarray]:
+    """Images of one class, which are left in a folder."""
+    contract = denoiser.contract
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with progress(image_evaluations(contract, plan, count), "evaluation") as advance:
+        generate_images(
+            denoiser,
+            plan,
+            out,
+            seed=seed,
+            count=count,
+            grey=not contract.phases,
+            condition=Condition.asked(contract, name, [], volume=False),
+            on_evaluation=advance,
+        )
+    return _grey_images(out)
+
+
+def _row(name: str, what: str, values: Mapping[str, float]) -> None:
+    shown = (f"{values[metric]:.3g}" if metric in values else "" for metric in _METRICS)
+    print(f"| {name} | {what} | {' | '.join(shown)} |", flush=True)
+
+
+def _grey_images(folder: Path) -> list[np.ndarray]:
     """Grey images [H, W] of eight bits."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    arrays = [read_array(file, luminance=True) for file in files]
-    for file, array in zip(files, arrays, strict=True):
-        if array.dtype != np.uint8:
-            raise DataError(f"{file}: holds {array.dtype}, expected grey levels of eight bits")
-    return [image for array in arrays for image in (array if array.ndim == 3 else [array])]
+    arrays = {file: read_array(file, luminance=True) for file in images_in(folder)}
+    if not arrays:
+        raise DataError(f"{folder}: there is no image")
+    for file, array in arrays.items():
+        if array.dtype != np.uint8 or array.ndim != 2:
+            raise DataError(f"{file}: holds {array.dtype} {array.shape}, expected an image of 8-bit grey levels")
+    return list(arrays.values())
 
 
 if __name__ == "__main__":
