@@ -9,8 +9,8 @@ the paper, by the bundled models. Our materials are of the same kinds, but not t
 the curves in sections (cases II and IV) and where in space, we take them along the axes, which is the same for both.
 
 ``table4`` (Düreth et al.): E_S, E_G, E_px and FID of 64 generated images of each class against its training images,
-grey levels of eight bits in a folder for each class; beside them the same of as many crops of images held out, and the value
-of the paper where the class is one of its own. The training images are as many random crops as
+grey levels of eight bits in a folder for each class; beside them the same of as many crops of images held out, and the
+value of the paper where the class is one of its own. The training images are as many random crops as
 :mod:`mdiff_client.metrics` takes, and for E_px all crops. benchmarks/class_images.py makes such folders where the
 paper's data are not at hand.
 """
