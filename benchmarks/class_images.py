@@ -18,6 +18,7 @@ import typer
 from PIL import Image
 
 from mdiff_core.command import run_app
+from mdiff_core.outputs import check_new
 from mdiff_images import read_array
 from mdiff_training.data.folders import images_in
 from mdiff_training.data.grains import grains
@@ -36,6 +37,7 @@ def make(
     superalloy: Annotated[Path | None, typer.Option(help="Folder of micrographs; none: two classes only.")] = None,
 ) -> None:
     """Make folders of images by class."""
+    check_new(out)
     for seed, part in enumerate(("training", "held-out")):
         for name, volume in (("spheres", spheres(seed=seed)), ("grains", grains(seed=seed))):
             every = len(volume) // SECTIONS

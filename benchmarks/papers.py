@@ -9,8 +9,8 @@ the paper, by the bundled models. Our materials are of the same kinds, but not t
 the curves in sections (cases II and IV) and where in space, we take them along the axes, which is the same for both.
 
 ``table4`` (Düreth et al.): E_S, E_G, E_px and FID of 64 generated images of each class against its training images,
-grey levels of eight bits in a folder for each class; beside them the same of as many crops of images held out, and the
-value of the paper where the class is one of its own. The training images are as many random crops as
+grey levels of eight bits in a folder for each class; beside them the same of crops of images held out, and the value of
+the paper where the class is one of its own. The training images are as many random crops as
 :mod:`mdiff_client.metrics` takes, and for E_px all crops. benchmarks/class_images.py makes such folders where the
 paper's data are not at hand.
 """
@@ -18,7 +18,7 @@ paper's data are not at hand.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +31,7 @@ from mdiff_client.denoisers import Denoiser
 from mdiff_client.denoisers.place import Place
 from mdiff_client.evaluation import evaluate
 from mdiff_client.generate import generate, generate_images, image_evaluations
-from mdiff_client.metrics import Setting, Tools, measure, unmeasurable
+from mdiff_client.metrics import Setting, Tools, measure
 from mdiff_client.metrics.sections import random_sections
 from mdiff_client.progress import progress
 from mdiff_client.sampling import DEFAULT, IMAGES, Condition, ImagePlan, changed, named_plan
@@ -109,7 +109,7 @@ def table4(
     repository: Annotated[Path | None, typer.Option()] = None,
     sampler: Annotated[str | None, typer.Option()] = None,
     steps: Annotated[int | None, typer.Option()] = None,
-    count: Annotated[int, typer.Option(help="Images of each class.")] = 64,
+    count: Annotated[int, typer.Option(min=2, max=64, help="Images of each class.")] = 64,
     seed: Annotated[int, typer.Option()] = 0,
     keep: Annotated[Path | None, typer.Option(help="Folder to keep the images in.")] = None,
     mcrpy: Annotated[Path | None, typer.Option(envvar="MDIFF_MCRPY_PYTHON")] = None,
@@ -127,10 +127,9 @@ def table4(
             generated = _generated(denoiser, plan, name, count, seed, (keep or Path(scratch)) / name)
             tools = Tools(tuple(_grey_images(training / name)), mcrpy, fid_weights)
             setting = Setting(_LEVELS, _GREYS, edge=len(generated[0]), max_lag=len(generated[0]) // 2, tools=tools)
-            lacking = unmeasurable(list(_METRICS), setting, lenient=True)
-            real = random_sections(_grey_images(held_out / name), count, setting.edge) if held_out else None
-            floor = None if real is None else partial(iter, real)
-            found = measure([one for one in _METRICS if one not in lacking], partial(iter, generated), floor, setting)
+            pieces = partial(_crops, _grey_images(held_out / name), setting.edge) if held_out else None
+            found, lacks = measure(list(_METRICS), partial(iter, generated), pieces, setting, lenient=True)
+            lacking.update({metric: f"{name}: {advice}" for metric, advice in lacks.items()})
             values = {metric: rows[0].value for metric, rows in found.items()}
             floors = {metric: rows[0].floor for metric, rows in found.items() if rows[0].floor is not None}
             _row(name, "generated", values)
@@ -158,6 +157,10 @@ def _generated(denoiser: Denoiser, plan: ImagePlan, name: str, count: int, seed:
             on_evaluation=advance,
         )
     return _grey_images(out)
+
+
+def _crops(images: list[np.ndarray], edge: int, count: int) -> Iterator[np.ndarray]:
+    return iter(random_sections(images, count, edge))
 
 
 def _row(name: str, what: str, values: Mapping[str, float]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mdiff_client.formats.reading import read_volume
-from mdiff_client.metrics import Measured, Setting, Tools, Volumes, measure, unmeasurable
+from mdiff_client.metrics import PIECES, Measured, RealPieces, Setting, Tools, measure
 from mdiff_client.sampling import Condition
 from mdiff_client.sampling.plan import described, recognized
 from mdiff_client.store import VolumeStore
@@ -20,7 +20,6 @@ from mdiff_core.contract import AXES
 from mdiff_images import group_phases, parse_phases
 
 _RESAMPLES = 2000
-CROPS = 25  # of the real-vs-real floor: as many as the volumes that the paper averages
 ALL_AXES = "".join(AXES)
 Interval = tuple[float, float]
 Labels = npt.NDArray[np.uint8]
@@ -116,7 +115,8 @@ def evaluate(
     Args:
         store: labels, or grey levels of a material of phases.
         reference: phase labels of a real volume or image to compare with instead.
-        floor: phase labels of a real volume or image, from which crops with the edge of the volumes are cut.
+        floor: phase labels of a real volume or image, from which crops as large as the volumes are cut, or as large
+            as it allows.
         condition: only the volumes that were asked to be this; None: the first of the store's.
         metrics: names of more to measure.
         tools: what some of them need.
@@ -136,11 +136,11 @@ def evaluate(
         references, along = contract.references_at(condition.fractions), contract.references_along
     else:
         references, along = references_of(reference, contract, names)
-    compared = compare_volumes(map(store.labels, indices), {ALL_AXES: references, **along}, names)
-    crops = _crops(floor, contract)
     measured, unmeasured = measure_more(
         store, indices, (references, along), metrics, tools, reference, floor, lenient=lenient
     )
+    compared = compare_volumes(map(store.labels, indices), {ALL_AXES: references, **along}, names)
+    pieces = _real_pieces(floor, store)
     return Evaluation(
         model=contract.name,
         plan=described(store.plan),
@@ -148,7 +148,7 @@ def evaluate(
         volumes=len(indices),
         evaluations=store.record(indices[0])["evaluations"],
         phases=compared.pop(ALL_AXES),
-        floor=compare_volumes(crops(), {ALL_AXES: references}, names)[ALL_AXES] if crops else {},
+        floor=compare_volumes(pieces(PIECES), {ALL_AXES: references}, names)[ALL_AXES] if pieces else {},
         along=compared,
         metrics=measured,
         unmeasured=unmeasured,
@@ -196,14 +196,16 @@ def measure_more(
         real=real,
         tools=tools or Tools(),
     )
-    unmeasured = unmeasurable(metrics, setting, lenient=lenient)
-    measurable = [name for name in metrics if name not in unmeasured]
-    return measure(measurable, lambda: map(store.labels, indices), _crops(floor, contract), setting), unmeasured
+    volumes = partial(map, store.labels, indices)
+    return measure(metrics, volumes, _real_pieces(floor, store), setting, lenient=lenient)
 
 
-def _crops(floor: Labels | None, contract: ModelContract) -> Volumes | None:
-    """Pieces of real material as large as the model's images."""
-    return None if floor is None else partial(random_crops, floor, contract.image_size[0], CROPS)
+def _real_pieces(floor: Labels | None, store: VolumeStore) -> RealPieces | None:
+    """Pieces as large as the volumes, or as the material allows; the curves need those of the model's images."""
+    if floor is None:
+        return None
+    edge = min(*store.shape[1:], *floor.shape)
+    return partial(random_crops, floor, max(edge, min(store.contract.image_size)))
 
 
 def read_labels(

@@ -18,7 +18,7 @@ from mdiff_client.evaluation import (
     phase_names,
     references_of,
 )
-from mdiff_client.metrics import Measured, Setting, Tools, Volumes, measure, unmeasurable
+from mdiff_client.metrics import Measured, Setting, Tools, Volumes, measure
 from mdiff_client.store import VolumeStore
 from mdiff_core import DataError, Descriptors, ModelContract, UsageError, reference_descriptors
 
@@ -197,9 +197,12 @@ def side_by_side(
         real=material.real,
         tools=tools or Tools(),
     )
-    unmeasured = unmeasurable(metrics, setting, lenient=lenient)
-    measurable = [name for name in metrics if name not in unmeasured]
-    entries = {source.name: _entry(source, setting, measurable) for source in sources}
+    entries: dict[str, Entry] = {}
+    unmeasured: dict[str, str] = {}
+    for source in sources:
+        # What they lack is the setting's, and so the same for all.
+        measured, unmeasured = measure(metrics, source.volumes, None, setting, lenient=lenient)
+        entries[source.name] = _entry(source, setting, measured)
     return SideBySide(material.name, dict(material.references), entries, unmeasured)
 
 
@@ -208,9 +211,9 @@ def smallest_edge(source: Source) -> int:
     return int(min(next(source.volumes()).shape))
 
 
-def _entry(source: Source, setting: Setting, metrics: Sequence[str]) -> Entry:
+def _entry(source: Source, setting: Setting, metrics: dict[str, list[Measured]]) -> Entry:
     described = describe_volumes(source.volumes(), {ALL_AXES: setting.references}, setting.names)[ALL_AXES]
     phases = {name: compare(samples, setting.references[name]) for name, samples in described.items()}
     count = max((one.samples for one in phases.values()), default=0)
     curves = {name: Descriptors.mean(samples) for name, samples in described.items()}
-    return Entry(count, phases, measure(metrics, source.volumes, None, setting), curves)
+    return Entry(count, phases, metrics, curves)

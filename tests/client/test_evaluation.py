@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from mdiff_client.evaluation import compare, evaluate, random_crops, read_labels
 from mdiff_client.metrics import METRICS, Tools, parse_metrics
+from mdiff_client.metrics.morphology import chord_lengths
 from mdiff_client.sampling import PLANS, UNCONDITIONAL, Condition
 from mdiff_client.store import VolumeStore
 from mdiff_core import DataError, Descriptors, ModelContract, Phase, UsageError, error_rate, reference_descriptors
@@ -187,6 +188,21 @@ def test_the_floor_compares_real_crops_with_the_same_reference(store, rod):
     )
 
 
+@pytest.mark.parametrize(("real", "edge"), [((60, 60, 60), 48), ((40, 60, 60), 40)])
+def test_the_floor_of_larger_volumes_is_of_crops_as_large_or_as_there_are(tmp_path, rock_contract, rock, real, edge):
+    material = np.tile(rock, (2, 2, 2))[tuple(slice(n) for n in real)]
+    plan = dataclasses.replace(PLANS["fast"], size=(64, 48, 64))
+    store = VolumeStore.create(tmp_path / "out.zarr", rock_contract, plan, seed=0, count=1, grey=False)
+    store.write(0, np.tile(rock, (2, 2, 2))[:64, :48, :64], evaluations=60)
+    evaluation = evaluate(store, floor=material, metrics=["chords"])
+    crops = list(random_crops(material, edge, 25))
+    by_hand = Descriptors.mean([Descriptors.of(crop == 1, 16) for crop in crops])
+    assert evaluation.floor["active"].specific_surface == pytest.approx(by_hand.specific_surface)
+    chords = np.concatenate([chord_lengths(crop == 0, 0) for crop in crops])
+    found = {one.of: one.floor for one in evaluation.metrics["chords"]}
+    assert found["pore along z"] == pytest.approx(chords.mean())
+
+
 def test_the_floor_of_an_image_is_of_squares_of_it(tmp_path, rock_contract, rock):
     floor = evaluate(store_of(tmp_path / "out.zarr", rock_contract, rock), floor=rock[7]).floor
     by_hand = np.mean([np.mean(crop == 1) for crop in random_crops(rock[7], 32, 25)])
@@ -335,7 +351,14 @@ def test_what_a_metric_lacks_is_refused_or_told(store):
     with pytest.raises(UsageError, match=r"metric memorization: .*--training"):
         evaluate(store, metrics=["memorization"])
     evaluation = evaluate(store, metrics=METRICS, lenient=True)
-    assert set(evaluation.unmeasured) == {"memorization", "pixels", "three-point", "gram", "fid"}
+    assert set(evaluation.unmeasured) == {
+        "chord-distribution",
+        "memorization",
+        "pixels",
+        "three-point",
+        "gram",
+        "fid",
+    }
     assert set(evaluation.metrics) == set(METRICS) - set(evaluation.unmeasured)
 
 

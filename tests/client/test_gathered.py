@@ -1,5 +1,6 @@
 """Groups of options in the place of one argument of a command."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
@@ -26,16 +27,16 @@ def run():
 
         @app.command()
         @gathers(filled=group)
-        def bath(room: str, seconds: int = 9, *, filled: list[int], loud: bool = False) -> None:
+        def bath(room: str, seconds: int = 9, *, filled: Callable[[], list[int]], loud: bool = False) -> None:
             """Fill a bath."""
-            typer.echo([room, seconds, filled, loud])
+            typer.echo([room, seconds, filled(), loud])
 
         return CliRunner().invoke(app, arguments)
 
     return run
 
 
-def test_the_argument_is_what_the_function_returns_of_its_options(run):
+def test_the_argument_calls_the_function_with_its_options(run):
     assert run(water, "attic", "--hot", "5", "--loud").output == "['attic', 9, [1, 5], True]\n"
 
 

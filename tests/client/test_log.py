@@ -68,12 +68,17 @@ def test_an_evaluation_has_no_calls(client, place, tmp_path):
     assert "calls" not in json.loads(client("evaluate", tmp_path / "out.zarr", "--json").stdout)
 
 
-def test_the_error_that_ends_a_run_is_an_event_too(client, tmp_path, free_port):
-    result = client("generate3d", tmp_path / "out.zarr", "--url", f"127.0.0.1:{free_port()}", "--log-json")
-    assert result.returncode == 5
+@pytest.mark.parametrize(
+    ("option", "value", "code", "error"),
+    [("--url", "127.0.0.1:PORT", 5, "no server answers"), ("--tls-ca", "ca.pem", 2, "are about a server: give --url")],
+)
+def test_the_error_that_ends_a_run_is_an_event_too(client, tmp_path, free_port, option, value, code, error):
+    value = value.replace("PORT", str(free_port()))
+    result = client("generate3d", tmp_path / "out.zarr", option, value, "--log-json")
+    assert result.returncode == code
     (event,) = lines(result.stderr)
-    assert (event["event"], event["level"], event["exit_code"]) == ("run failed", "error", 5)
-    assert "no server answers" in event["error"]
+    assert (event["event"], event["level"], event["exit_code"]) == ("run failed", "error", code)
+    assert error in event["error"]
 
 
 def test_a_call_that_is_made_again_is_told(tmp_path, tiny_repository, start_triton):

@@ -60,6 +60,18 @@ def test_a_missing_package_names_its_extra(module: str, complaint: str, capsys):
     assert capsys.readouterr().err == f"error: {complaint}\n"
 
 
+def test_a_package_that_cannot_be_loaded_is_told_in_one_line(capsys):
+    assert leave(ImportError("libfreetype.so.6: cannot open\nshared object file", name="matplotlib.ft2font")) == 2
+    complaint = "error: matplotlib.ft2font cannot be loaded: libfreetype.so.6: cannot open shared object file\n"
+    assert capsys.readouterr().err == complaint
+
+
+@pytest.mark.parametrize("error", [ImportError("no name"), ImportError("ours", name="mdiff_client.x")])
+def test_a_mistake_in_an_import_of_our_own_is_not_hidden(error: ImportError):
+    with pytest.raises(ImportError):
+        leave(error)
+
+
 def test_every_extra_that_is_named_is_one():
     assert set(EXTRAS.values()) <= set(metadata("mdiff").get_all("Provides-Extra", []))
 

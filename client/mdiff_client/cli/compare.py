@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,8 +11,8 @@ import typer
 
 from mdiff_client.cli.app import app
 from mdiff_client.cli.gathered import gathers
-from mdiff_client.cli.options import AskedMetrics, Json, Repository, complete_model, metrics_of
-from mdiff_client.cli.output import tell
+from mdiff_client.cli.options import AskedMetrics, Json, Labelling, Repository, complete_model, labelling_of, metrics_of
+from mdiff_client.cli.terminal import tell
 from mdiff_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @app.command("compare")
-@gathers(asked=metrics_of)
+@gathers(labelling=labelling_of, metrics=metrics_of)
 def compare_command(
     sources: Annotated[
         list[str], typer.Argument(help="Stores of volumes, and labelled volumes of any tool: TIFF, NPY, RAW, VTI.")
@@ -36,34 +36,33 @@ def compare_command(
     against: Annotated[
         Path | None, typer.Option(help="Real volume or image (TIFF, NPY, RAW, VTI) to compare with instead.")
     ] = None,
-    phases: Annotated[
-        str | None, typer.Option(help="Phases and their values in all files, as rest=0+2,active=1; none: 0, 1, 2 …")
-    ] = None,
-    raw_shape: Annotated[str | None, typer.Option(help="Shape of RAW files, as 300x64x64.")] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Picture of the S2 and LP curves to write: PNG, PDF or SVG.")
     ] = None,
     *,
-    asked: AskedMetrics,
+    labelling: Callable[[], Labelling],
+    metrics: Callable[[], AskedMetrics],
     json: Json = False,
 ) -> None:
     """Compare volumes of several models, plans or other tools with one material, in one table and one picture."""
     from mdiff_client.evaluation import labels_of, phase_names
     from mdiff_client.report import side_by_side_json, side_by_side_text
-    from mdiff_client.side_by_side import Material, side_by_side, smallest_edge, sources_of
+    from mdiff_client.side_by_side import Material, is_store, side_by_side, smallest_edge, sources_of
     from mdiff_core.outputs import check_new, check_writable
-    from mdiff_images import parse_phases, parse_shape
+    from mdiff_images import parse_phases
 
-    shape = parse_shape(raw_shape) if raw_shape else None
+    labels, asked = labelling(), metrics()
+    files = [location for location in sources if not is_store(location)]
+    labels.check_used(bool(files or against or asked.training), "SOURCES, --against or --training")
     if plot:
         check_new(plot)
         check_writable(plot)
     contract = _contract(model, repository, sources)
-    if contract is None and not (against and phases):
+    if contract is None and not (against and labels.phases):
         raise UsageError("say what to compare with: --model, or --against with --phases")
-    names = phase_names(contract) if contract else list(parse_phases(phases or ""))
-    found = sources_of(sources, names, phases, shape)
-    read = partial(labels_of, names=names, phases=phases, raw_shape=shape)
+    names = phase_names(contract) if contract else list(parse_phases(labels.phases or ""))
+    found = sources_of(sources, names, labels.phases, labels.raw_shape)
+    read = partial(labels_of, names=names, phases=labels.phases, raw_shape=labels.raw_shape)
     real = read(against) if against else None
     if contract:
         material = Material.of_model(contract, real, str(against))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from json import dumps
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import typer
 from mdiff_client.cli.app import app
 from mdiff_client.cli.gathered import gathers
 from mdiff_client.cli.options import Json, once_place_of
-from mdiff_client.cli.output import BAD, FAIR, GOOD, tell
+from mdiff_client.cli.terminal import BAD, FAIR, GOOD, tell
 from mdiff_core.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
 @app.command()
 @gathers(place=once_place_of)
 def doctor(
-    place: Place,
+    place: Callable[[], Place],
     json: Json = False,
 ) -> None:
     """Check what sampling needs: packages, models, the engine or the server, memory, disk."""
     from mdiff_client.diagnosis import diagnose
 
-    findings = diagnose(place)
+    findings = diagnose(place())
     if json:
         typer.echo(dumps([vars(finding) for finding in findings]))
     else:

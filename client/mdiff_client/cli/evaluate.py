@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -10,13 +11,12 @@ import typer
 
 from mdiff_client.cli.app import app
 from mdiff_client.cli.gathered import gathers
-from mdiff_client.cli.options import AskedMetrics, Json, Volumes, metrics_of
+from mdiff_client.cli.options import AskedMetrics, Json, Labelling, Volumes, labelling_of, metrics_of
 from mdiff_client.cli.output import report
-from mdiff_core.errors import UsageError
 
 
 @app.command("evaluate")
-@gathers(asked=metrics_of)
+@gathers(labelling=labelling_of, metrics=metrics_of)
 def evaluate_command(
     volumes: Volumes,
     against: Annotated[
@@ -27,25 +27,19 @@ def evaluate_command(
         Path | None,
         typer.Option(help="Real volume or image: also report how far real crops of it are from the reference."),
     ] = None,
-    phases: Annotated[
-        str | None,
-        typer.Option(help="Phases and their values in the real data, as rest=0+2,active=1; none: 0, 1, 2 …"),
-    ] = None,
-    raw_shape: Annotated[str | None, typer.Option(help="Shape of real data in a RAW file, as 300x64x64.")] = None,
     *,
-    asked: AskedMetrics,
+    labelling: Callable[[], Labelling],
+    metrics: Callable[[], AskedMetrics],
     json: Json = False,
 ) -> None:
     """Report how far volumes are from real material: S2 and LP error, and more metrics that are asked for."""
     from mdiff_client.evaluation import evaluate, read_labels
     from mdiff_client.store import VolumeStore
-    from mdiff_images import parse_shape
 
-    if phases and not (against or floor or asked.training):
-        raise UsageError("--phases is about real data: give it with --against or --floor, or --training")
+    labels, asked = labelling(), metrics()
+    labels.check_used(bool(against or floor or asked.training), "--against, --floor or --training")
     store = VolumeStore.open(volumes)
-    shape = parse_shape(raw_shape) if raw_shape else None
-    read = partial(read_labels, contract=store.contract, phases=phases, raw_shape=shape)
+    read = partial(read_labels, contract=store.contract, phases=labels.phases, raw_shape=labels.raw_shape)
     reference, real = (read(path) if path else None for path in (against, floor))
     tools = asked.tools(read)
     for condition in store.by_condition() or store.conditions[:1]:

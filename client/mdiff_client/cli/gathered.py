@@ -9,7 +9,9 @@ from typing import Any
 
 
 def gathers(**groups: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of a function in the place of an argument: the argument is what the function returns.
+    """Give a command the options of a function in the place of an argument: the argument calls the function with them.
+
+    The command calls it where it is ready to tell of an error.
 
     Args:
         groups: function of each argument, all of whose parameters are options; those that a partial has bound are not
@@ -21,7 +23,7 @@ def gathers(**groups: Callable[..., Any]) -> Callable[[Callable[..., None]], Cal
 
         def gathering(**given: Any) -> None:  # noqa: ANN401 - whatever the options are
             made = {
-                argument: groups[argument](**{one.name: given.pop(one.name) for one in own})
+                argument: partial(groups[argument], **{one.name: given.pop(one.name) for one in own})
                 for argument, own in options.items()
             }
             command(**given, **made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +23,8 @@ from mdiff_client.cli.options import (
     complete_plan,
     place_of,
 )
-from mdiff_client.cli.output import finished, print_costs, report, started, tell
+from mdiff_client.cli.output import finished, print_costs, report, started
+from mdiff_client.cli.terminal import tell
 from mdiff_client.log import events_on_stderr
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def generate2d(
     eta: Annotated[float | None, typer.Option(help="Stochasticity of DDIM, 0 to 1; none: 0.")] = None,
     grey: Grey = False,
     *,
-    place: Place,
+    place: Callable[[], Place],
     dry_run: DryRun = False,
     json: Json = False,
     log_json: LogJson = False,
@@ -68,11 +70,11 @@ def generate2d(
         chosen = changed(IMAGES, sampler=sampler, steps=steps, eta=eta)
         check_images(out, count)
         if dry_run:
-            contract = place.contract(model)
+            contract = place().contract(model)
             condition = Condition.asked(contract, class_, fraction or [], guidance, volume=False)
             print_costs(image_costs(contract, chosen, count, condition, grey=grey), json)
             return
-        with place.denoiser(model) as untimed:
+        with place().denoiser(model) as untimed:
             denoiser, contract = TimedDenoiser(untimed), untimed.contract
             condition = Condition.asked(contract, class_, fraction or [], guidance, volume=False)
             evaluations = image_evaluations(contract, chosen, count)
@@ -172,7 +174,7 @@ def generate3d(
         typer.Option(help="Store a grey model's levels as 0 below and 1 above it: otsu, or a level from -1 to 1."),
     ] = None,
     *,
-    place: Place,
+    place: Callable[[], Place],
     dry_run: DryRun = False,
     json: Json = False,
     log_json: LogJson = False,
@@ -204,7 +206,8 @@ def generate3d(
         split = Threshold.parse(threshold) if threshold else None
         if not resume:
             Storage(out).check_new()
-        with open_models(place, model, plane or []) as models:
+        where = place()
+        with open_models(where, model, plane or []) as models:
             contract = models.contract
             chosen = read_plan(plan or default_plan(contract), **changes)
             planes, condition = models.asked(class_, fraction or [], guidance)
@@ -229,7 +232,7 @@ def generate3d(
                     anchors=anchors,
                     contract=contract,
                     # While one volume is updated, the server denoises the other; on this machine both want the cores.
-                    in_flight=in_flight or (1 if place.is_here else 2),
+                    in_flight=in_flight or (1 if where.is_here else 2),
                     resume=resume,
                     on_evaluation=advance,
                 )

@@ -11,7 +11,7 @@ import typer
 
 from mdiff_client.cli.app import app
 from mdiff_client.cli.options import DryRun, Json, LogJson, Volumes
-from mdiff_client.cli.output import tell
+from mdiff_client.cli.terminal import tell
 from mdiff_client.log import events_on_stderr
 from mdiff_core.errors import DataError
 

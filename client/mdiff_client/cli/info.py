@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,11 +22,12 @@ def info(
         str | None, typer.Option(help="Model; none: every model there is.", autocompletion=complete_model)
     ] = None,
     *,
-    place: Place,
+    place: Callable[[], Place],
     json: Json = False,
 ) -> None:
     """Print what a server or a repository offers: the contracts of its models."""
     from mdiff_client.report import contracts_json, contracts_text
 
-    contracts = [place.contract(model)] if model else place.contracts()
+    where = place()
+    contracts = [where.contract(model)] if model else where.contracts()
     typer.echo(contracts_json(contracts) if json else contracts_text(contracts))

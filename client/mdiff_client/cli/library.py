@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
@@ -13,7 +13,8 @@ import typer
 from mdiff_client.cli.app import app
 from mdiff_client.cli.gathered import gathers
 from mdiff_client.cli.options import Grey, Json, LogJson, complete_model, complete_plan, once_place_of, place_of
-from mdiff_client.cli.output import BAD, FAIR, GOOD, finished, started, tell
+from mdiff_client.cli.output import finished, started
+from mdiff_client.cli.terminal import BAD, FAIR, GOOD, tell
 from mdiff_client.log import events_on_stderr
 from mdiff_core.errors import DataError
 
@@ -99,16 +100,17 @@ def _asked(
 @gathers(spec=_asked, place=once_place_of)
 def plan_command(
     store: Store,
-    spec: LibrarySpec,
+    spec: Callable[[], LibrarySpec],
     *,
-    place: Place,
+    place: Callable[[], Place],
     json: Json = False,
 ) -> None:
     """Say what a library would cost, after a short probe; writes nothing."""
     from mdiff_client.library.estimate import estimate
 
-    with _open(spec, place) as found:
-        cost = estimate(found, store, on_wire=place.connection is not None)
+    where = place()
+    with _open(spec(), where) as found:
+        cost = estimate(found, store, on_wire=where.connection is not None)
     _print({name: value for name, value in cost.items() if json or value is not None}, json)
 
 
@@ -116,12 +118,12 @@ def plan_command(
 @gathers(spec=_asked, place=once_place_of)
 def create(
     store: Store,
-    spec: LibrarySpec,
+    spec: Callable[[], LibrarySpec],
     resume: Annotated[
         bool, typer.Option("--resume", help="Also where the same library was created there before.")
     ] = False,
     *,
-    place: Place,
+    place: Callable[[], Place],
     json: Json = False,
 ) -> None:
     """Lay out the store of a library, without a volume."""
@@ -129,7 +131,7 @@ def create(
 
     if not resume:
         Storage(store).check_new()
-    with _open(spec, place) as found:
+    with _open(spec(), place()) as found:
         found.store(store, resume=resume)
         _print({"library": store, "volumes": found.count, "evaluations_per_volume": found.evaluations}, json)
 
@@ -148,7 +150,7 @@ def run(
         ),
     ] = None,
     *,
-    place: Place,
+    place: Callable[[], Place],
     json: Json = False,
     log_json: LogJson = False,
 ) -> None:
@@ -160,13 +162,14 @@ def run(
 
     with events_on_stderr(json=log_json):
         share, opened = Shard.parse(shard), VolumeStore.open(store)
-        with _open(spec_of(opened), place, opened) as found:
+        where = place()
+        with _open(spec_of(opened), where, opened) as found:
             found.store(store, resume=True)
             began = started(store, found.recipe.contract.name)
             made = found.run(
                 opened,
                 share,
-                in_flight or (1 if place.is_here else 2),
+                in_flight or (1 if where.is_here else 2),
                 lambda evaluations: progress(evaluations, "evaluation", hidden=log_json),
             )
         finished(began, None)

@@ -24,11 +24,11 @@ def complete_model(context: typer.Context, incomplete: str) -> list[str]:
     """Names that the shell may offer: models of the repository; of a server's none, which it would have to ask."""
     from mdiff_core.repository import bundled_repository, model_names
 
-    given = context.params
-    if given.get("url"):
+    repository, url = context.params.get("repository"), context.params.get("url")
+    if url and not _is_set_aside(url, repository):
         return []
     with suppress(MdiffError):
-        names = model_names(Path(given["repository"]) if given.get("repository") else bundled_repository())
+        names = model_names(Path(repository) if repository else bundled_repository())
         return [name for name in names if name.startswith(incomplete)]
     return []
 
@@ -94,8 +94,7 @@ def place_of(
     from mdiff_client.denoisers.place import Place
     from mdiff_core.tls import Certificates
 
-    # A variable stands for every command of a shell, an option for this one.
-    if repository and url == os.environ.get("MDIFF_URL"):
+    if _is_set_aside(url, repository):
         url = None
     if not url:
         files = {"MDIFF_TLS_CA": tls_ca, "MDIFF_TLS_CERT": tls_cert, "MDIFF_TLS_KEY": tls_key}
@@ -106,8 +105,52 @@ def place_of(
     return Place(Connection(url, timeout, patience, Certificates(tls_ca, tls_cert, tls_key), token), repository)
 
 
+def _is_set_aside(url: str | None, repository: Path | None) -> bool:
+    """Whether a repository goes before a server: a variable stands for every command of a shell, an option for one."""
+    return repository is not None and url == os.environ.get("MDIFF_URL")
+
+
 once_place_of = partial(place_of, patience=0.0)
 """The same for commands that had rather say that a server is not there than wait for it."""
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """How labelled files tell phases.
+
+    Attributes:
+        phases: values of each, as ``rest=0+2,active=1``; None: 0, 1, 2 … in the order of the material's phases.
+        raw_shape: of RAW files.
+    """
+
+    phases: str | None
+    raw_shape: tuple[int, ...] | None
+
+    def check_used(self, files: bool, options: str) -> None:
+        """Refuse it where there are no ``files``, which ``options`` would have given.
+
+        Raises:
+            UsageError: so it is.
+        """
+        if (self.phases or self.raw_shape) and not files:
+            raise UsageError(f"--phases and --raw-shape are about labelled files: give some with {options}")
+
+
+def labelling_of(
+    phases: Annotated[
+        str | None,
+        typer.Option(help="Phases and their values in labelled files, as rest=0+2,active=1; none: 0, 1, 2 …"),
+    ] = None,
+    raw_shape: Annotated[str | None, typer.Option(help="Shape of RAW files, as 300x64x64.")] = None,
+) -> Labelling:
+    """How the labelled files that a command reads tell phases.
+
+    Raises:
+        UsageError: a shape that is none.
+    """
+    from mdiff_images import parse_shape
+
+    return Labelling(phases, parse_shape(raw_shape) if raw_shape else None)
 
 
 @dataclass(frozen=True)
@@ -116,7 +159,7 @@ class AskedMetrics:
 
     Attributes:
         names: of the metrics.
-        lenient: tell of one that lacks something, instead of refusing it: all were asked for.
+        lenient: tell of one that lacks something, instead of refusing it: ``all`` were asked for.
         training: files that the model was trained on.
         independent: volumes in those are stacks of unrelated images.
         others: tools that were given beside the training material.
@@ -182,4 +225,5 @@ def metrics_of(
     from mdiff_client.metrics import ALL, Tools, parse_metrics
 
     others = Tools(mcrpy=mcrpy, fid_weights=fid_weights, extractor=extractor)
-    return AskedMetrics(parse_metrics(metrics), metrics == ALL, training or (), independent, others)
+    lenient = ALL in (metrics or "").split(",")
+    return AskedMetrics(parse_metrics(metrics), lenient, training or (), independent, others)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from json import dumps
 from pathlib import Path
@@ -11,14 +12,13 @@ import typer
 
 from mdiff_client.cli.app import app
 from mdiff_client.cli.gathered import gathers
-from mdiff_client.cli.options import AskedMetrics, Json, Volumes, metrics_of
-from mdiff_client.cli.output import BAD, FAIR, GOOD, tell
-from mdiff_core.errors import UsageError
+from mdiff_client.cli.options import AskedMetrics, Json, Labelling, Volumes, labelling_of, metrics_of
+from mdiff_client.cli.terminal import BAD, FAIR, GOOD, tell
 from mdiff_core.outputs import check_new, check_writable
 
 
 @app.command("report")
-@gathers(asked=metrics_of)
+@gathers(labelling=labelling_of, metrics=metrics_of)
 def report_command(
     volumes: Volumes,
     out: Annotated[Path, typer.Option("--out", "-o", help="HTML file to write.")],
@@ -29,14 +29,10 @@ def report_command(
             "curves."
         ),
     ] = None,
-    phases: Annotated[
-        str | None,
-        typer.Option(help="Phases and their values in the real data, as rest=0+2,active=1; none: 0, 1, 2 …"),
-    ] = None,
-    raw_shape: Annotated[str | None, typer.Option(help="Shape of real data in a RAW file, as 300x64x64.")] = None,
     show: Annotated[int, typer.Option(min=1, max=8, help="How many volumes the page carries to look at.")] = 3,
     *,
-    asked: AskedMetrics,
+    labelling: Callable[[], Labelling],
+    metrics: Callable[[], AskedMetrics],
     json: Json = False,
 ) -> None:
     """Write a page to look at volumes: 3D views, sections, curves, figures and a verdict, in one HTML file."""
@@ -44,16 +40,14 @@ def report_command(
     from mdiff_client.progress import progress
     from mdiff_client.report_page import Real, make_report, write_page
     from mdiff_client.store import VolumeStore
-    from mdiff_images import parse_shape
 
-    if (phases or raw_shape) and not (reference or asked.training):
-        raise UsageError("--phases and --raw-shape are about real data: give it with --reference, or --training")
+    labels, asked = labelling(), metrics()
+    labels.check_used(bool(reference or asked.training), "--reference or --training")
     check_new(out)
     check_writable(out)
     store = VolumeStore.open(volumes)
-    shape = parse_shape(raw_shape) if raw_shape else None
-    real = Real.read(reference, store.contract, phases, shape) if reference else None
-    read = partial(read_labels, contract=store.contract, phases=phases, raw_shape=shape)
+    real = Real.read(reference, store.contract, labels.phases, labels.raw_shape) if reference else None
+    read = partial(read_labels, contract=store.contract, phases=labels.phases, raw_shape=labels.raw_shape)
     tools = asked.tools(read)
     with progress(len(store.complete()), "volume", hidden=json) as advance:
         report = make_report(store, real, show, asked.names, tools, lenient=asked.lenient, on_volume=advance)

@@ -51,9 +51,11 @@ def fid_rows(volumes: Volumes, setting: Setting) -> Iterator[Row]:
     """FID (eq. 11) of eight sections across each axis of every volume to as many random ones of the training material.
 
     It falls with the number of sections and depends on the extractor: compare only numbers of the same of both, best
-    with the floor.
+    with the floor. One image has none.
     """
     sections = np.concatenate([planes(labels, _EACH, setting.edge) for labels in volumes()])
+    if len(sections) < 2:
+        return
     training = random_sections(setting.tools.training, len(sections), setting.edge)
     if setting.tools.extractor == CURVES:
         kinds = len(setting.names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,10 @@ Floats = npt.NDArray[np.float64]
 Interval = tuple[float, float]
 Volumes = Callable[[], Iterator[Labels]]
 """Begins anew at every call and gives one volume [Z, Y, X] or image [H, W] after the other."""
+RealPieces = Callable[[int], Iterator[Labels]]
+"""Gives that many pieces of real material, as large as the volumes."""
+PIECES = 25
+"""Real pieces that volumes are compared with: as many as the volumes that Micro3Diff averages."""
 _RESAMPLES = 1000
 
 
@@ -117,12 +122,14 @@ class Metric:
         measure: rows of volumes.
         lacks: what a setting must have first, as one line of advice; None where nothing is missing.
         usual: whether it is measured unless others are asked for: it is cheap and needs nothing more.
+        as_many: whether its figure depends on how many are measured, so that as many real pieces must be.
     """
 
     title: str
     measure: Callable[[Volumes, Setting], Iterable[Row]]
     lacks: Callable[[Setting], str | None] = lambda setting: None
     usual: bool = False
+    as_many: bool = False
 
 
 @dataclass(frozen=True)
@@ -148,20 +155,23 @@ class Measured:
     floor_interval: Interval | None
 
 
-def measured(metric: Metric, volumes: Volumes, floor: Volumes | None, setting: Setting) -> list[Measured]:
-    """Measure volumes, and crops of real material in the same way."""
-    real = {row.of: row for row in metric.measure(floor, setting)} if floor else {}
+def measured(metric: Metric, volumes: Volumes, real: RealPieces | None, setting: Setting) -> list[Measured]:
+    """Measure volumes, and pieces of real material in the same way."""
+    floors: dict[str, Row] = {}
+    if real:
+        pieces = partial(real, sum(1 for _ in volumes()) if metric.as_many else PIECES)
+        floors = {row.of: row for row in metric.measure(pieces, setting)}
 
     def beside(row: Row) -> Measured:
-        other = real.get(row.of)
+        floor = floors.get(row.of)
         return Measured(
             metric.title,
             row.of,
             len(row.samples),
             row.figure(row.samples),
             row.interval(),
-            other.figure(other.samples) if other else None,
-            other.interval() if other else None,
+            floor.figure(floor.samples) if floor else None,
+            floor.interval() if floor else None,
         )
 
     return [beside(row) for row in metric.measure(volumes, setting)]

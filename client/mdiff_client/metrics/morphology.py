@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from mdiff_client.library.quality import percolates
 from mdiff_client.metrics.metric import Floats, Labels, Row, Setting, Volumes
+from mdiff_core import UsageError
 from mdiff_core.contract import AXES
 from mdiff_core.extras import not_installed
 
@@ -83,9 +84,12 @@ def chord_distribution_rows(volumes: Volumes, setting: Setting) -> Iterator[Row]
 
     The distance is the Wasserstein-1 distance, voxels: how far each chord must be stretched on average. The material's
     chords are those of blocks as large as the volumes, which cut off long chords alike.
+
+    Raises:
+        UsageError: there is no real material.
     """
     if setting.real is None:
-        return
+        raise UsageError(str(lacks_real(setting)))
     shape = next(volumes()).shape
     for label, name in enumerate(setting.names):
         longest = max(setting.real.shape)
@@ -106,6 +110,25 @@ def percolation_rows(volumes: Volumes, setting: Setting) -> Iterator[Row]:
             for axis in AXES:
                 found[f"{name} along {axis}"].append(float(axis in along))
     return (Row(of, np.array(values)) for of, values in found.items())
+
+
+def largest_body_rows(volumes: Volumes, setting: Setting) -> Iterator[Row]:
+    """Share of a phase's voxels that lie in its largest body, connected through faces: 1 is a phase of one piece."""
+    from scipy import ndimage
+
+    found: dict[str, list[float]] = defaultdict(list)
+    for labels in volumes():
+        for label, name in enumerate(setting.names):
+            bodies, count = ndimage.label(labels == label)
+            if count:
+                sizes = np.bincount(bodies.ravel())[1:]
+                found[name].append(float(sizes.max() / sizes.sum()))
+    return (Row(name, np.array(values)) for name, values in found.items())
+
+
+def lacks_real(setting: Setting) -> str | None:
+    """Advice where there is no real material but its curves."""
+    return "it compares with real material: give it with --against" if setting.real is None else None
 
 
 def _blocks(labels: Labels, shape: tuple[int, ...]) -> Iterator[Labels]:

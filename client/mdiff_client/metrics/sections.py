@@ -8,6 +8,7 @@ from itertools import islice
 import numpy as np
 
 from mdiff_client.metrics.metric import Labels, Volumes
+from mdiff_core import DataError
 
 _SECTIONS = 24  # of volumes in all: eight from each plane
 _VOLUMES = 8
@@ -39,9 +40,15 @@ def planes(labels: Labels, count: int, edge: int) -> Labels:
 
 
 def random_sections(material: Sequence[Labels], count: int, edge: int, seed: int = 0) -> Labels:
-    """``count`` squares [count, edge, edge] from random places and planes of the training material."""
+    """``count`` squares [count, edge, edge] from random places and planes of the material.
+
+    Raises:
+        DataError: all of it is smaller than that.
+    """
     rng = np.random.default_rng(seed)
     faces = [face for labels in material for face in whole_planes(labels) if min(face.shape[1:]) >= edge]
+    if not faces:
+        raise DataError(f"sections of {edge} pixels cannot be cut: all images are smaller")
     weights = np.array([len(face) for face in faces], dtype=float)
     cut = []
     for face in rng.choice(len(faces), count, p=weights / weights.sum()):

@@ -15,7 +15,8 @@ from string import Template
 import numpy as np
 import numpy.typing as npt
 
-from mdiff_client.evaluation import ALL_AXES, CROPS, Labels
+from mdiff_client.evaluation import ALL_AXES, Labels
+from mdiff_client.metrics import PIECES
 from mdiff_client.pictures.preview import COLOURS
 from mdiff_client.report_page.charts import Curves, drawn
 from mdiff_client.report_page.figures import Pieces, Quantity
@@ -148,7 +149,7 @@ def _charts(report: Report, one: Comparison) -> str:
     if one.real:
         lines += (
             '<li><svg viewBox="0 0 34 14"><rect class="band" width="34" height="14"/></svg>'
-            f"where 95 % of {CROPS} real pieces of {report.edge} voxels lie</li>"
+            f"where 95 % of {PIECES} real pieces of {report.edge} voxels lie</li>"
         )
     return f'<ul class="key">{lines}</ul><div class="charts">{"".join(charts)}</div>'
 

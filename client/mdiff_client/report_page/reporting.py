@@ -11,7 +11,6 @@ import numpy as np
 
 from mdiff_client.evaluation import (
     ALL_AXES,
-    CROPS,
     Labels,
     References,
     measure_more,
@@ -20,7 +19,7 @@ from mdiff_client.evaluation import (
     read_labels,
     references_of,
 )
-from mdiff_client.metrics import Measured, Tools
+from mdiff_client.metrics import PIECES, Measured, Tools
 from mdiff_client.report_page.figures import Figure, Pieces, figures, measured
 from mdiff_client.report_page.verdict import Verdict, judge
 from mdiff_client.sampling import Condition
@@ -142,7 +141,7 @@ def make_report(
         labels = real.labels
         edge = min(*store.shape[1:], *labels.shape)
         of_real = references_of(labels, store.contract, names)
-        pieces = measured(random_crops(labels, edge, CROPS), _by_axes(names, *of_real), names)
+        pieces = measured(random_crops(labels, edge, PIECES), _by_axes(names, *of_real), names)
 
     def compared(condition: Condition, indices: Sequence[int]) -> Comparison:
         contract = store.contract
@@ -150,11 +149,20 @@ def make_report(
         references = _by_axes(names, *curves)
         if not references[ALL_AXES]:
             raise DataError(f"model {contract.name} has no reference curves: give real material with --reference")
+        more, unmeasured = measure_more(store, indices, curves, metrics, tools, labels, labels, lenient=lenient)
         volumes = measured(_each(store, indices, on_volume), references, names)
         found = tuple(figures(volumes, pieces, references))
-        more = measure_more(store, indices, curves, metrics, tools, labels, labels, lenient=lenient)
-        verdict = judge(found, len(indices))
-        return Comparison(condition, tuple(indices), references, volumes, pieces, found, verdict, *more)
+        return Comparison(
+            condition=condition,
+            indices=tuple(indices),
+            references=references,
+            volumes=volumes,
+            real=pieces,
+            figures=found,
+            verdict=judge(found, len(indices)),
+            metrics=more,
+            unmeasured=unmeasured,
+        )
 
     comparisons = tuple(compared(*one) for one in by_condition.items())
     shown = {index: _corner(store.labels(index)) for index in sorted(_in_turn(list(by_condition.values()))[:show])}

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from mdiff_client.evaluation import ALL_AXES, CROPS
+from mdiff_client.evaluation import ALL_AXES
+from mdiff_client.metrics import PIECES
 from mdiff_client.report_page.figures import Figure, Quantity
 from mdiff_client.report_page.reporting import Comparison, Report
 from mdiff_client.report_page.verdict import Level, allowed, level
@@ -28,7 +29,7 @@ def class_of(of: Level) -> str:
 def figures_table(one: Comparison, figures: Sequence[Figure], title: str) -> str:
     """Figures of each phase beside their reference, and how each is judged."""
     count = len(one.indices)
-    group = min(count, CROPS)
+    group = min(count, PIECES)
     sentences = [title] if title else []
     sentences += ["In brackets: 95 % of the bootstrap over the volumes"] if count > 1 else []
     if one.real:

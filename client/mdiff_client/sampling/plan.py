@@ -310,9 +310,12 @@ def described(fields: Mapping[str, object]) -> str:
 def recognized(fields: Mapping[str, object]) -> str:
     """The plan of :data:`PLANS` with the fewest fields that differ from a stored plan's, and those that do.
 
-    Of several with as few it is the default, if it is one of them.
+    Of several with as few it is the default, if it is one of them. What an older version did not store is as it was
+    then: at the field's default.
     """
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    optional = (one for one in dataclasses.fields(SamplingPlan) if one.default is not dataclasses.MISSING)
+    stored = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    given = {**{one.name: one.default for one in optional}, **stored}
 
     def changes(plan: SamplingPlan) -> dict[str, object]:
         named = dataclasses.asdict(plan)

@@ -51,6 +51,11 @@ def test_denser_sections_are_farther_away(setting, volumes):
     assert 5 * distance(0.3) < distance(0.4) < distance(0.5)
 
 
+def test_one_image_has_no_distance(setting, volumes):
+    of = setting(tools=Tools((np.zeros((32, 32), np.uint8),), extractor="curves"))
+    assert list(fid_rows(volumes(np.zeros((32, 32), np.uint8)), of)) == []
+
+
 def test_what_is_missing_is_told(monkeypatch, tmp_path, setting):
     training = (np.zeros((32, 32), np.uint8),)
     assert "--training" in lacks_extractor(setting(tools=Tools(extractor="curves")))

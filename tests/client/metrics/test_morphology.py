@@ -10,6 +10,7 @@ from mdiff_client.metrics.morphology import (
     chord_rows,
     euler_number,
     euler_rows,
+    largest_body_rows,
     percolation_rows,
 )
 
@@ -48,6 +49,13 @@ def test_voxels_that_share_an_edge_are_two_bodies_and_do_not_percolate():
     staircase[0, 0] = staircase[1, 1] = True
     assert euler_number(staircase) == 2
     assert percolates(staircase) == "x"
+
+
+def test_the_largest_body_is_told_by_its_share(volumes, setting):
+    labels = (ball(6, centre=(8, 8, 8)) | ball(2, centre=(20, 20, 20))).astype(np.uint8)
+    rows = {row.of: row.figure(row.samples) for row in largest_body_rows(volumes(labels, labels), setting())}
+    assert rows["active"] == pytest.approx(ball(6).sum() / (ball(6).sum() + ball(2).sum()))
+    assert rows["rest"] == 1
 
 
 def test_the_chords_of_a_laminate_are_as_long_as_it_is_thick():

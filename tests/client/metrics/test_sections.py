@@ -5,6 +5,7 @@ import pytest
 
 from mdiff_client.metrics import training_images
 from mdiff_client.metrics.sections import planes, random_sections, sections_of
+from mdiff_core import DataError
 
 
 @pytest.fixture
@@ -40,3 +41,8 @@ def test_random_sections_come_from_all_planes_but_of_independent_images_from_the
 
 def test_material_smaller_than_a_section_is_left_out(numbered):
     assert random_sections([numbered[:8, :8, :8], numbered], 5, 16).shape == (5, 16, 16)
+
+
+def test_sections_larger_than_all_material_are_refused():
+    with pytest.raises(DataError, match="sections of 32 pixels cannot be cut: all images are smaller"):
+        random_sections([np.zeros((16, 40), np.uint8)], 3, 32)

@@ -64,7 +64,7 @@ def test_all_metrics_say_what_is_missing(client, location, tmp_path):
 @pytest.mark.parametrize(
     ("options", "code", "complaint"),
     [
-        (["--phases", "matrix=0,ball=1"], 2, "give it with --reference"),
+        (["--phases", "matrix=0,ball=1"], 2, "give some with --reference"),
         (["--metrics", "beauty"], 2, "no metric 'beauty'"),
         (["--reference", "absent.npy"], 3, "no such file"),
         (["--reference", "REAL"], 3, "real.npy"),

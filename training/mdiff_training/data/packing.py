@@ -19,7 +19,7 @@ class NoRoomError(Exception):
 def packed(radii: Floats, box: Floats, rng: np.random.Generator, *, apart: float = 1.0, gap: float = 0.0) -> Floats:
     """Random sequential addition: centres [N, 3] of balls placed one after the other, in voxels from 0 to ``box``.
 
-    No two are nearer than ``apart`` times the sum of their radii, and ``gap``. Give the largest first.
+    No two are nearer than ``apart`` times the sum of their radii plus ``gap``. Give the largest first.
 
     Raises:
         NoRoomError: one ball found no place in 20,000 trials.
