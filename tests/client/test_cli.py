@@ -217,7 +217,7 @@ def test_a_contract_of_an_unknown_version_is_one_line(client, assert_one_line, t
 
 
 def test_the_phases_of_real_data_need_real_data(client, assert_one_line, store):
-    assert_one_line(client("evaluate", store[0], "--phases", "matrix=0,sphere=1"), 2, "--against or --floor")
+    assert_one_line(client("evaluate", store[0], "--phases", "matrix=0,sphere=1"), 2, "give some with --against, --floor or --training")
 
 
 def test_help_loads_nothing_heavy():
