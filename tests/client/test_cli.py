@@ -216,8 +216,12 @@ def test_a_contract_of_an_unknown_version_is_one_line(client, assert_one_line, t
     assert_one_line(result, 4, "version 99 is unknown")
 
 
-def test_the_phases_of_real_data_need_real_data(client, assert_one_line, store):
-    assert_one_line(client("evaluate", store[0], "--phases", "matrix=0,sphere=1"), 2, "give some with --against, --floor or --training")
+@pytest.mark.parametrize("command", ["evaluate", "report", "compare"])
+def test_the_phases_of_labelled_files_need_files(client, assert_one_line, store, tmp_path, command):
+    out = ["-o", tmp_path / "report.html"] if command == "report" else []
+    complaint = "--phases and --raw-shape are about labelled files: give some with "
+    for option in (["--phases", "matrix=0,sphere=1"], ["--raw-shape", "64x64x64"]):
+        assert_one_line(client(command, store[0], *out, *option), 2, complaint)
 
 
 def test_help_loads_nothing_heavy():
