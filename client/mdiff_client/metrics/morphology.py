@@ -128,7 +128,8 @@ def largest_body_rows(volumes: Volumes, setting: Setting) -> Iterator[Row]:
 
 def lacks_real(setting: Setting) -> str | None:
     """Advice where there is no real material but its curves."""
-    return "it compares with real material: give it with --against, for a report with --reference" if setting.real is None else None
+    advice = "it compares with real material: give it with --against, for a report with --reference"
+    return advice if setting.real is None else None
 
 
 def _blocks(labels: Labels, shape: tuple[int, ...]) -> Iterator[Labels]:
