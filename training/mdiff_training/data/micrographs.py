@@ -67,8 +67,9 @@ def moved(tensor: Tensor, device: torch.device) -> Tensor:
     """The same on another device, without waiting for it; images [B, C, H, W] with channels last."""
     # A copy from pageable memory would wait until the GPU has done all it was given before.
     # What is pinned has memory of its own for each element, which an expanded tensor has not.
-    source = tensor.contiguous().pin_memory() if device.type == "cuda" else tensor
-    there = source.to(device, non_blocking=True)
+    own = tensor.contiguous()
+    pinned = own.pin_memory() if device.type == "cuda" else own
+    there = pinned.to(device, non_blocking=True)
     return there.to(memory_format=torch.channels_last) if there.ndim == 4 else there
 
 
