@@ -15,7 +15,7 @@ import numpy as np
 import typer
 from matplotlib.axes import Axes
 
-from mdiff_client.evaluation import random_crops, read_labels
+from mdiff_client.evaluation import piece_edge, random_crops, read_labels
 from mdiff_client.metrics import PIECES
 from mdiff_client.store import VolumeStore
 from mdiff_core import Descriptors
@@ -41,7 +41,7 @@ def main(
     if floor:
         real = read_labels(floor, store.contract, phases)
         sets["real crops"] = [
-            Descriptors.of(crop == last, lag) for crop in random_crops(real, store.contract.image_size[0], PIECES)
+            Descriptors.of(crop == last, lag) for crop in random_crops(real, piece_edge(store, real), PIECES)
         ]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), constrained_layout=True)
     for axes, field, label in ((left, "s2", "two-point correlation S2"), (right, "lineal_path", "lineal path LP")):

@@ -201,11 +201,16 @@ def measure_more(
 
 
 def _real_pieces(floor: Labels | None, store: VolumeStore) -> RealPieces | None:
-    """Pieces as large as the volumes, or as the material allows; the curves need those of the model's images."""
-    if floor is None:
-        return None
-    edge = min(*store.shape[1:], *floor.shape)
-    return partial(random_crops, floor, max(edge, min(store.contract.image_size)))
+    return None if floor is None else partial(random_crops, floor, piece_edge(store, floor))
+
+
+def piece_edge(store: VolumeStore, real: Labels) -> int:
+    """Edge, voxels, of real pieces to set beside a store's volumes.
+
+    As large as the volumes, or as the material allows; the curves need no less than the model's images have.
+    """
+    edge: int = min(*store.shape[1:], *real.shape)
+    return max(edge, min(store.contract.image_size))
 
 
 def read_labels(

@@ -25,12 +25,11 @@ def complete_model(context: typer.Context, incomplete: str) -> list[str]:
     from mdiff_core.repository import bundled_repository, model_names
 
     repository, url = context.params.get("repository"), context.params.get("url")
-    if url and not _is_set_aside(url, repository):
-        return []
-    with suppress(MdiffError):
-        names = model_names(Path(repository) if repository else bundled_repository())
-        return [name for name in names if name.startswith(incomplete)]
-    return []
+    names: list[str] = []
+    if not url or _is_set_aside(url, repository):
+        with suppress(MdiffError):
+            names = model_names(Path(repository) if repository else bundled_repository())
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def complete_plan(incomplete: str) -> list[str]:

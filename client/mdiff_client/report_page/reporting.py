@@ -15,6 +15,7 @@ from mdiff_client.evaluation import (
     References,
     measure_more,
     phase_names,
+    piece_edge,
     random_crops,
     read_labels,
     references_of,
@@ -139,7 +140,7 @@ def make_report(
     of_real, labels, pieces, edge = None, None, None, 0
     if real is not None:
         labels = real.labels
-        edge = min(*store.shape[1:], *labels.shape)
+        edge = piece_edge(store, labels)
         of_real = references_of(labels, store.contract, names)
         pieces = measured(random_crops(labels, edge, PIECES), _by_axes(names, *of_real), names)
 
